@@ -1,0 +1,55 @@
+"""The `whichtune` command: each subcommand a few lines over the floors below.
+
+Exit codes: 0 all is well; 1 the command ran and something failed (a trial, say); 2 the input is wrong, and the
+message says how to mend it; 130 stopped by Ctrl-C or `kill` (the same command goes on).
+
+Importing this package loads no torch, pandas or YAML: subcommands import what they need when they run.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from whichtune.cli import checks, reading, running
+from whichtune.errors import WhichtuneError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="whichtune",
+    help="Which way of adapting this pretrained model to my data should I use, and what does it cost?",
+    epilog="Exit codes: 0 well, 1 something failed, 2 wrong input, 130 stopped. `--debug` before a command shows tracebacks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("init")(checks.init)
+app.command("run")(running.run)
+app.command("report")(reading.report)
+app.command("show")(reading.show)
+app.command("list")(reading.list_studies)
+app.command("doctor")(checks.doctor)
+
+
+@app.callback()
+def options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),  # noqa: FBT001, FBT003
+) -> None:
+    """Options of every command."""
+    sys.tracebacklimit = 1000 if debug else 0
+
+
+def main() -> None:
+    """Run the command line; errors whichtune expects become one message and an exit code."""
+    try:
+        app()
+    except WhichtuneError as error:
+        if "--debug" in sys.argv:
+            raise
+        typer.echo(f"whichtune: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("whichtune: stopped; the same command goes on where it was", err=True)
+        sys.exit(INTERRUPTED)

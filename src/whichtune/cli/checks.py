@@ -1,0 +1,40 @@
+"""`init` and `doctor`: before the first study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def init(
+    data: Annotated[Path, typer.Argument(help="A data file: CSV, TSV, JSONL or Parquet.")],
+    model: Annotated[str, typer.Argument(help="A model: `minilm`, a folder, or a name on the hub.")] = "minilm",
+    out: Annotated[Path, typer.Option(help="Study file to write.")] = Path("study.yaml"),
+    text: Annotated[str | None, typer.Option(help="Column of the text.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the label.")] = None,
+) -> None:
+    """Write a commented study file from a data file and a model."""
+    from whichtune.cli.starter import write_starter
+
+    typer.echo(write_starter(data, model, out, text=text, label=label))
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what is there, what cannot be measured here and why, and what is missing for what."""
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from whichtune.inspect.doctor import examine, render
+
+    findings = examine()
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        render(findings, Console())
+    raise typer.Exit(1 if any(finding.status == "missing" for finding in findings) else 0)

@@ -1,0 +1,121 @@
+"""What a study shows while it runs: a bar with the time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from whichtune.data.examples import DataReport
+    from whichtune.engine.fit import StepFigures
+    from whichtune.records.trial import TrialRecord
+    from whichtune.study.plan import Planned
+
+QUIET_SECONDS = 30
+"""Seconds between plain lines inside one trial."""
+
+
+class PlainLines:
+    """One line a trial, and one every half minute inside long ones."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.place = ""
+        self.spoke = time.monotonic()
+
+    def on_data(self, report: DataReport) -> None:
+        """Show rows by split and label, and everything odd about the data."""
+        for line in describe_data(report):
+            self.say(line)
+
+    def on_trial(self, planned: Planned, place: int, total: int) -> None:
+        """Remember which trial speaks."""
+        self.place = f"[{place + 1}/{total}] {planned.candidate} seed {planned.seed}"
+        self.spoke = time.monotonic()
+
+    def on_trial_end(self, record: TrialRecord, *, found: bool) -> None:
+        """Show how the trial ended."""
+        self.say(f"{self.place}: {describe_end(record, found=found)}")
+
+    def on_step(self, figures: StepFigures, total: int) -> None:
+        """Show a sign of life now and then."""
+        if time.monotonic() - self.spoke > QUIET_SECONDS:
+            self.spoke = time.monotonic()
+            self.say(f"{self.place}: step {figures.step} of {total}, loss {figures.loss:.4f}")
+
+    def on_validation(self, step: int, score: float) -> None:
+        """Say nothing: the curve keeps it."""
+
+    def on_note(self, text: str) -> None:
+        """Show a note."""
+        self.say(text)
+
+    def say(self, text: str) -> None:
+        """Print one line, as text and not as markup."""
+        self.console.print(escape(text), highlight=False)
+
+
+class LiveBars(PlainLines):
+    """Two bars: the study's trials and the running trial's steps, with the time left."""
+
+    def __init__(self, console: Console, progress: Progress) -> None:
+        super().__init__(console)
+        self.progress = progress
+        self.study = progress.add_task("trials", total=None)
+        self.trial = progress.add_task("", total=None, visible=False)
+
+    def on_trial(self, planned: Planned, place: int, total: int) -> None:
+        """Start a trial's bar."""
+        super().on_trial(planned, place, total)
+        self.progress.update(self.study, total=total, completed=place)
+        self.progress.reset(self.trial, description=escape(f"{planned.candidate} seed {planned.seed}"), visible=False)
+
+    def on_step(self, figures: StepFigures, total: int) -> None:
+        """Move the trial's bar."""
+        self.progress.update(self.trial, total=total, completed=figures.step, visible=True)
+
+    def on_trial_end(self, record: TrialRecord, *, found: bool) -> None:
+        """Move the study's bar."""
+        self.progress.advance(self.study)
+        self.progress.update(self.trial, visible=False)
+        super().on_trial_end(record, found=found)
+
+
+def make_progress(console: Console) -> Progress:
+    """Make the bars for a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total}"))
+    return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True)
+
+
+def describe_end(record: TrialRecord, *, found: bool) -> str:
+    """Say in a few words how a trial ended."""
+    if record.failure is not None:
+        return f"{record.status}: {record.failure.message}"
+    first = record.scores["test"].metrics[0]
+    value = "undefined" if first.value is None else f"{first.value:.4f}"
+    when = "finished before" if found else f"{record.wall_seconds or 0:.1f} s"
+    return f"{first.name} {value} ({when})"
+
+
+def describe_data(report: DataReport) -> list[str]:
+    """Say what the data are, and what is odd about them, a line each."""
+    lines = [f"data: {report.source}"]
+    for split, labels in report.balance.items():
+        shares = ", ".join(f"{label} {count}" for label, count in list(labels.items())[:8])
+        more = f", and {len(labels) - 8} more labels" if len(labels) > 8 else ""
+        lines.append(f"  {split}: {sum(labels.values())} rows ({shares}{more})")
+    lines += [f"  encoding of {path}: {encoding}" for path, encoding in report.encodings.items()]
+    lines += [
+        f"  left out of {dropped.split}: {dropped.count} {dropped.reason} ({', '.join(dropped.origins)})"
+        for dropped in report.dropped
+    ]
+    lines += [
+        f"  duplicates {' / '.join(dict.fromkeys(pair.splits))}: {pair.exact} exact, {pair.near} near"
+        for pair in report.duplicates
+        if pair.exact or pair.near
+    ]
+    return lines + [f"  {note}" for note in report.notes]

@@ -1,0 +1,113 @@
+"""`report`, `show`, `list`: read records, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from whichtune.errors import RecordError
+
+RUNS = Path("runs")
+FORMS = ("terminal", "markdown", "csv", "json")
+
+
+def report(
+    study: Annotated[Path, typer.Argument(help="A study's folder, such as runs/quickstart.")],
+    form: Annotated[str, typer.Option("--format", help="terminal, markdown, csv or json.")] = "terminal",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write to a file instead of the terminal.")] = None,
+) -> None:
+    """Compare a study's candidates: quality beside every cost, with intervals."""
+    chosen = "json" if as_json else form
+    if chosen not in FORMS:
+        from whichtune.errors import InputError, did_you_mean
+
+        raise InputError("--format", value=form, allowed=", ".join(FORMS), remedy=did_you_mean(form, FORMS))
+    print_comparison(study, chosen, out)
+
+
+def show(
+    trial: Annotated[str, typer.Argument(help="A trial's id (or its beginning), or its folder.")],
+    runs: Annotated[Path, typer.Option(help="Folder of the studies.")] = RUNS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+    traceback: Annotated[bool, typer.Option(help="Show the traceback of a failed trial.")] = False,
+) -> None:
+    """Show one trial in full."""
+    from rich.console import Console
+
+    from whichtune.report.show import render_trial
+
+    folder = find_trial(trial, runs)
+    record = folder.read()
+    if as_json:
+        typer.echo(record.model_dump_json(indent=1))
+    else:
+        render_trial(folder, Console(), traceback=traceback)
+
+
+def list_studies(
+    runs: Annotated[Path, typer.Argument(help="Folder of the studies.")] = RUNS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the studies under a folder."""
+    import json
+
+    from rich.console import Console
+
+    from whichtune.report.listing import list_studies as find_studies
+    from whichtune.report.listing import render_list
+
+    found = find_studies(runs)
+    if as_json:
+        typer.echo(json.dumps([entry.model_dump(mode="json") for entry in found], indent=1))
+    else:
+        render_list(found, Console())
+
+
+def print_comparison(study: Path, form: str, out: Path | None = None) -> None:
+    """Compare a study from its records and print it, or write it to a file."""
+    from rich.console import Console
+
+    from whichtune.fetch.atomic import write_text
+    from whichtune.records.folder import find_study
+    from whichtune.report.comparison import compare_study
+    from whichtune.report.csv_table import render_csv
+    from whichtune.report.markdown import render_markdown
+    from whichtune.report.terminal import render_terminal
+
+    comparison = compare_study(find_study(study))
+    if form == "terminal" and out is None:
+        render_terminal(comparison, Console())
+        return
+    if form == "terminal":
+        console = Console(record=True, file=None, quiet=True, width=100)
+        render_terminal(comparison, console)
+        text = console.export_text()
+    else:
+        text = {
+            "markdown": render_markdown,
+            "csv": render_csv,
+            "json": lambda one: one.model_dump_json(indent=1),
+        }[form](comparison)
+    if out is None:
+        typer.echo(text)
+    else:
+        write_text(out, text)
+
+
+def find_trial(name: str, runs: Path):  # noqa: ANN201 - a TrialFolder; importing it here would load pyarrow for --help
+    """Find a trial by its folder, its id or the beginning of its id."""
+    from whichtune.records.folder import TrialFolder
+
+    direct = Path(name)
+    if (direct / "trial.json").is_file():
+        return TrialFolder(direct)
+    found = sorted(path for path in runs.glob(f"*/trials/{name}*") if (path / "trial.json").is_file())
+    if not found:
+        raise RecordError(f"no trial under {runs}", value=name, remedy="`whichtune report STUDY` shows the ids")
+    if len({path.name for path in found}) > 1:
+        names = ", ".join(path.name for path in found[:5])
+        raise RecordError("the beginning of more than one trial's id", value=name, allowed=names, remedy="give more of it")
+    return TrialFolder(found[0])

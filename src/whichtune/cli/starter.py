@@ -1,0 +1,189 @@
+"""The study file that `whichtune init` writes: every setting with what it does, from the spec's own docstrings."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from whichtune.cli.sniff import Sniffed, sniff
+from whichtune.errors import ModelError, SpecError
+from whichtune.fetch.atomic import write_text
+from whichtune.spec.backbones import BackboneSpec
+from whichtune.spec.base import Spec
+from whichtune.spec.members import choices, kinds, specs
+from whichtune.spec.methods import BaselineBase, MethodBase, MethodSpec
+from whichtune.spec.sources import DataSpec, FilesSource, SplitSpec
+from whichtune.spec.study import StudySpec
+from whichtune.spec.training import ExecutionSpec, TrainingSpec
+from whichtune.spec.write import write_scalar
+
+_WIDTH_CHARS = 110
+_MOST_LABELS_SHOWN = 12
+_SMALL_SIZES = {"train": 200, "validation": 100, "test": 100}
+_EXECUTION = ("device", "threads", "check")
+
+
+def write_starter(
+    data_file: Path,
+    model: str,
+    out: Path,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    overwrite: bool = False,
+) -> str:
+    """Write a commented study file for a data file and a model, and return its text.
+
+    The columns are guessed from the rows unless `text` and `label` name them. `model` is an existing folder, `minilm`,
+    or else a repository name on the hub. Raises an InputError when a column cannot be told, the model is no name, or
+    `out` is there already.
+    """
+    if out.exists() and not overwrite:
+        raise SpecError(f"{out}: is there already", remedy="give another name with --out, or --overwrite it")
+    backbone = _describe_model(model, out.parent)
+    seen = sniff(data_file, text=text, label=label)
+    written = "\n".join(_lines(data_file, seen, backbone, out)) + "\n"
+    write_text(out, written)
+    return written
+
+
+def _lines(data_file: Path, seen: Sniffed, backbone: Mapping[str, Any], out: Path) -> Iterator[str]:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", data_file.stem).strip("-._")[:80] or "study"
+    yield from _head(data_file, seen, out)
+    yield from _section("name", name, StudySpec)
+    yield ""
+    yield from _data_lines(_relative(data_file, out.parent), seen)
+    yield ""
+    yield from _opening("backbones", StudySpec)
+    yield "  main:"
+    member = next(one for one in specs(BackboneSpec) if backbone["kind"] in kinds(one))
+    yield from _settings(member, backbone, "    ")
+    yield ""
+    yield from _opening("methods", StudySpec)
+    for method in specs(MethodSpec):
+        yield from _method_lines(method)
+    yield ""
+    yield from _opening("training", StudySpec)
+    yield from _settings(TrainingSpec, TrainingSpec().model_dump(), "  ")
+    yield ""
+    yield from _section("seeds", [1, 2, 3], StudySpec)
+    yield from _section("margin", 2.0, StudySpec)
+    yield ""
+    yield from _opening("execution", StudySpec)
+    yield from _settings(ExecutionSpec, {key: getattr(ExecutionSpec(), key) for key in _EXECUTION}, "  ")
+    yield ""
+    yield from _scale_lines(seen.rows)
+
+
+def _head(data_file: Path, seen: Sniffed, out: Path) -> Iterator[str]:
+    some = "" if seen.whole else "the first "
+    shown = [f"{label} ({count:,})" for label, count in list(seen.labels.items())[:_MOST_LABELS_SHOWN]]
+    more = len(seen.labels) - len(shown)
+    listed = ", ".join(shown) + (f" and {more:,} more" if more else "")
+    labels = f"{len(seen.labels):,} labels in `{seen.label}`: {listed}"
+    yield from _comment(f"A study of {data_file.name}: {some}{seen.rows:,} rows; {' '.join(labels.split())}.", "")
+    yield from _comment(f"Run it: whichtune run {out.name}   (small and quick first: --scale small)", "")
+    yield from _comment("What a line says is the default unless it names your data; most lines can be left out.", "")
+    yield ""
+
+
+def _data_lines(path: str, seen: Sniffed) -> Iterator[str]:
+    yield from _opening("data", StudySpec)
+    yield from _comment(_about(DataSpec, "source"), "  ")
+    yield "  source:"
+    yield from _settings(FilesSource, {"kind": "files", "all": path}, "    ")
+    yield from _comment(_about(DataSpec, "columns"), "  ")
+    yield f"  columns: {write_scalar({'text': seen.text, 'label': seen.label})}"
+    yield from _comment(_about(DataSpec, "split"), "  ")
+    yield "  split:"
+    yield from _settings(SplitSpec, SplitSpec().model_dump(), "    ")
+    yield from _comment(_about(DataSpec, "duplicates"), "  ")
+    yield "  duplicates: keep"
+
+
+def _method_lines(method: type[Spec]) -> Iterator[str]:
+    kind = kinds(method)[0]
+    values = method.model_validate({"kind": kind}).model_dump()
+    own = {"kind": kind, **{name: value for name, value in values.items() if name not in MethodBase.model_fields}}
+    yield from _comment(_first_sentence(method), "  ")
+    yield f"  {kind}:"
+    if issubclass(method, BaselineBase):
+        own = {"kind": kind}
+    own.pop("training", None)
+    yield from _settings(method, own, "    ")
+
+
+def _scale_lines(rows: int) -> Iterator[str]:
+    yield from _opening("scales", StudySpec)
+    yield "  small:"
+    yield "    data:"
+    half = {"train": 0.3, "validation": SplitSpec().validation / 2, "test": SplitSpec().test / 2}
+    sizes = {name: max(1, min(most, int(rows * half[name]))) for name, most in _SMALL_SIZES.items()}
+    yield f"      sizes: {write_scalar(sizes)}"
+    yield "    training: {epochs: 1}"
+    yield "    seeds: [1]"
+
+
+def _settings(spec: type[Spec], values: Mapping[str, Any], indent: str) -> Iterator[str]:
+    """Write fields with what they are for, behind the value where that fits, above it where not."""
+    for name, value in values.items():
+        line = f"{indent}{name}: {write_scalar(value)}"
+        about = _about(spec, name)
+        if not about:
+            yield line
+        elif len(line) + len(about) + 4 <= _WIDTH_CHARS:
+            yield f"{line}  # {about}"
+        else:
+            yield from _comment(about, indent)
+            yield line
+
+
+def _section(name: str, value: Any, spec: type[Spec]) -> Iterator[str]:
+    yield from _comment(_about(spec, name), "")
+    yield f"{name}: {write_scalar(value)}"
+
+
+def _opening(name: str, spec: type[Spec]) -> Iterator[str]:
+    yield from _comment(_about(spec, name), "")
+    yield f"{name}:"
+
+
+def _comment(text: str, indent: str) -> Iterator[str]:
+    for line in wrap(text, _WIDTH_CHARS - len(indent) - 2, break_on_hyphens=False):
+        yield f"{indent}# {line}"
+
+
+def _about(spec: type[Spec], name: str) -> str:
+    info = spec.model_fields[name]
+    about = " ".join((info.description or "").split())
+    options = [str(option) for option in choices(info.annotation)]
+    if len(options) < 2 or all(f"`{option}`" in about for option in options):
+        return about
+    return f"{about} One of: {', '.join(options)}."
+
+
+def _first_sentence(spec: type[Spec]) -> str:
+    return " ".join((spec.__doc__ or "").split("\n\n")[0].split())
+
+
+def _describe_model(model: str, folder: Path) -> dict[str, Any]:
+    if model == "minilm":
+        return {"kind": "minilm"}
+    if Path(model).expanduser().is_dir():
+        return {"kind": "folder", "path": _relative(Path(model).expanduser(), folder)}
+    if model.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model):
+        allowed = "a model folder, `minilm`, or a hub name such as `roberta-base`"
+        raise ModelError(f"model {model!r}: neither a folder nor a name", allowed=allowed, remedy="check the path")
+    return {"kind": "hub", "name": model}
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Write a path so that it is found from the study's folder; absolute where no relative one leads there."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # another drive
+        return path.absolute().as_posix()

@@ -1,0 +1,1 @@
+"""From a row in a source to a batch: sources, splits, cleaning, encoding, layout, collation."""

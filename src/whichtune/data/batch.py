@@ -1,0 +1,82 @@
+"""Encoded rows, kept flat, and the batches collated from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whichtune.data.layout import Layout, layout_of
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The token ids of many rows in one array, with the offset of each row: 4 bytes a token and no objects.
+
+    `targets` holds a class index a row, or -1 where a row has none.
+    """
+
+    tokens: np.ndarray
+    """[total tokens] int32."""
+    offsets: np.ndarray
+    """[rows + 1] int64: row i is tokens[offsets[i]:offsets[i + 1]]."""
+    targets: np.ndarray
+    """[rows] int64."""
+    segments: np.ndarray | None = None
+    """[total tokens] int8: segment of each token (0 first text, 1 second); None where the family has none."""
+    cut: int = 0
+    """Rows that were longer than allowed and lost their tail."""
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[rows] int64: tokens of each row."""
+        return np.diff(self.offsets)
+
+    def row(self, index: int) -> np.ndarray:
+        """The token ids of one row."""
+        return self.tokens[self.offsets[index] : self.offsets[index + 1]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a model is given."""
+
+    rows: np.ndarray
+    """[B] int64: indices into the encoded rows, so that outputs find their examples again."""
+    ids: Tensor
+    """[B, W] int64: token ids; 0 on padding, which no one may read (see `layout`)."""
+    segments: Tensor | None
+    """[B, W] int64, or None."""
+    targets: Tensor
+    """[B] int64."""
+    layout: Layout
+
+    def to(self, device: torch.device) -> Batch:
+        """Move every tensor to a device."""
+        segments = None if self.segments is None else self.segments.to(device)
+        return Batch(self.rows, self.ids.to(device), segments, self.targets.to(device), self.layout.to(device))
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens in the batch."""
+        return int(self.layout.real.sum())
+
+
+def collate(encoded: Encoded, rows: Sequence[int] | np.ndarray, *, side: str = "right") -> Batch:
+    """Put rows into one padded batch and lay it out."""
+    chosen = np.asarray(rows, dtype=np.int64)
+    layout = layout_of(torch.from_numpy(encoded.lengths[chosen]), side=side)
+    flat = np.concatenate([np.arange(encoded.offsets[i], encoded.offsets[i + 1]) for i in chosen]) if len(chosen) else chosen
+    ids = torch.zeros(layout.real.shape, dtype=torch.int64)
+    ids[layout.real] = torch.from_numpy(encoded.tokens[flat].astype(np.int64))
+    segments = None
+    if encoded.segments is not None:
+        segments = torch.zeros_like(ids)
+        segments[layout.real] = torch.from_numpy(encoded.segments[flat].astype(np.int64))
+    return Batch(chosen, ids, segments, torch.from_numpy(encoded.targets[chosen]), layout)

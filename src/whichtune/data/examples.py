@@ -1,0 +1,75 @@
+"""What a row becomes: an example with an id, its text and its gold label; and the data set they form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One usable row.
+
+    `id` is unique in its data set and depends on the row alone, never on order, batch or worker. `origin` says where
+    the row stands (`reviews.csv:17`), for messages.
+    """
+
+    id: str
+    split: str
+    text: str
+    gold: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Rows left out for one reason, in one split: how many, and where the first few stand."""
+
+    reason: str
+    """`empty`, `unlabeled`, `not-text`, `duplicate`."""
+    split: str
+    count: int
+    origins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Texts that stand more than once: pairs of groups within a split or across two."""
+
+    splits: tuple[str, str]
+    """The two splits; the same name twice for duplicates within it."""
+    exact: int
+    """Rows of the first split with an exact copy (after case and white space) in the second."""
+    near: int
+    """Further rows of the first split with a near copy in the second."""
+    pairs: tuple[tuple[str, str], ...]
+    """The origins of the first few."""
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What was seen while reading: shown before a study and kept with it."""
+
+    source: str
+    """The source in words, with its resolved revision or hash."""
+    balance: Mapping[str, Mapping[str, int]]
+    """Split to label to rows."""
+    dropped: tuple[Dropped, ...] = ()
+    duplicates: tuple[Duplicates, ...] = ()
+    encodings: Mapping[str, str] = field(default_factory=dict)
+    """File to encoding, for those that are not UTF-8."""
+    notes: tuple[str, ...] = ()
+    """Anything else worth a line."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Examples by split, the labels in order, and a fingerprint of all of it."""
+
+    examples: Mapping[str, tuple[Example, ...]]
+    labels: tuple[str, ...]
+    fingerprint: str
+    """SHA-256 over ids, texts, labels and splits, in order."""
+    report: DataReport

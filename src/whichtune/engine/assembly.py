@@ -1,0 +1,62 @@
+"""A backbone, a head and what a method put there, as one function from a batch to outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from whichtune.data.batch import Batch
+from whichtune.engine.recomputing import recomputing
+from whichtune.layers.heads import Head
+from whichtune.measure.modes import modes
+from whichtune.methods.contracts import Attachment
+from whichtune.models.backbone import Backbone
+
+
+@dataclass
+class Assembly:
+    """One candidate's model; several may stand on one backbone, each with its own head and attachment."""
+
+    backbone: Backbone
+    head: Head
+    attachment: Attachment
+    recompute: bool = False
+    """Compute blocks again in the backward pass instead of keeping their rows."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return next(self.head.parameters()).device
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return the outputs of a batch, [B, outputs]: the whole way from token ids, in five lines."""
+        embedded = self.backbone.embed(batch)
+        rows, layout = self.attachment.inputs(embedded, batch.layout)
+        hidden = self.backbone.run(rows, layout, batch.segments)
+        pooled = self.backbone.pool(hidden, layout, self.attachment.pooling)
+        return self.head(pooled)
+
+    @contextmanager
+    def fitting(self) -> Iterator[None]:
+        """Put what trains into train mode and everything else into eval mode; both are restored on every path."""
+        everything = nn.ModuleList([self.backbone.trunk, self.head])
+        with modes(self.attachment.active, everything), recomputing(self.backbone.blocks, on=self.recompute):
+            yield
+
+    @contextmanager
+    def predicting(self, *, merge: bool = True) -> Iterator[bool]:
+        """Eval mode, no gradients, the adapter merged where that is possible; yields whether it is merged."""
+        merged = merge and self.attachment.merge is not None
+        with modes((), nn.ModuleList([self.backbone.trunk, self.head])):
+            if merged:
+                self.attachment.merge()  # type: ignore[misc]
+            try:
+                with torch.inference_mode():
+                    yield merged
+            finally:
+                if merged:
+                    self.attachment.unmerge()  # type: ignore[misc]

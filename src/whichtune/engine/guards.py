@@ -1,0 +1,64 @@
+"""What stops a trial that would otherwise fail in silence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from whichtune.errors import DeadGradientError, DoesNotFitError, NonFiniteError, TrialError
+
+DEAD_AFTER_STEPS = 5
+"""Steps within which every trained tensor must have had a gradient; LoRA's A has none in the first, since B is zero."""
+
+
+class GradientWatch:
+    """Remember which trained tensors have had a gradient other than zero; complain about the others once."""
+
+    def __init__(self, trained: Mapping[str, nn.Parameter]) -> None:
+        self.waiting = dict(trained)
+        self.steps = 0
+
+    def look(self) -> None:
+        """Look at the gradients of one step, before the optimizer moves them."""
+        if not self.waiting:
+            return
+        self.steps += 1
+        alive = [name for name, tensor in self.waiting.items() if tensor.grad is not None and bool(tensor.grad.any())]
+        for name in alive:
+            del self.waiting[name]
+        if self.waiting and self.steps >= DEAD_AFTER_STEPS:
+            names = ", ".join(list(self.waiting)[:5])
+            more = f" and {len(self.waiting) - 5} more" if len(self.waiting) > 5 else ""
+            raise DeadGradientError(f"no gradient after {self.steps} steps: {names}{more}; they would not train")
+
+
+def require_finite(loss: float, norm: float, step: int) -> None:
+    """Stop at the first loss or gradient that is not a number."""
+    for thing, value in (("loss", loss), ("gradient norm", norm)):
+        if not math.isfinite(value):
+            raise NonFiniteError(f"{thing} became {value} at step {step}; a lower learning rate or warm-up may help")
+
+
+def require_only(optimizer: torch.optim.Optimizer, trained: Mapping[str, nn.Parameter]) -> None:
+    """Stop unless the optimizer holds exactly the declared tensors."""
+    held = {id(tensor) for group in optimizer.param_groups for tensor in group["params"]}
+    if held != {id(tensor) for tensor in trained.values()}:
+        raise TrialError("the optimizer holds other tensors than the method declares")
+
+
+@contextmanager
+def fitting_in_memory(device: torch.device) -> Iterator[None]:
+    """Turn an allocator's failure into one sentence; the batch size is never changed in silence."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        need = torch.cuda.max_memory_allocated(device) / 1e9
+        raise DoesNotFitError(f"does not fit: needs more than {need:.1f} GB on {device} at this batch size") from error
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
+            raise
+        raise DoesNotFitError(f"does not fit: this machine has too little memory at this batch size ({error})") from error

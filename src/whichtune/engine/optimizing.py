@@ -1,0 +1,61 @@
+"""The optimizer, its schedule and the arithmetic of a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from whichtune.errors import SpecError
+from whichtune.spec.training import TrainingSpec
+
+
+def build_optimizer(trained: Mapping[str, nn.Parameter], learning_rate: float, training: TrainingSpec) -> torch.optim.AdamW:
+    """AdamW over exactly the trained tensors; matrices decay, vectors (biases, norms) do not."""
+    decayed = [tensor for tensor in trained.values() if tensor.dim() >= 2]
+    others = [tensor for tensor in trained.values() if tensor.dim() < 2]
+    groups = [
+        {"params": tensors, "weight_decay": decay}
+        for tensors, decay in ((decayed, training.weight_decay), (others, 0.0))
+        if tensors
+    ]
+    fused = next(iter(trained.values())).device.type == "cuda"
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=training.betas, eps=training.epsilon, fused=fused)
+
+
+def build_schedule(optimizer: torch.optim.Optimizer, training: TrainingSpec, steps: int) -> LambdaLR:
+    """Warm up linearly, then hold, fall linearly to zero, or fall along a half cosine to zero."""
+    warmup = int(training.warmup) if training.warmup >= 1 else math.ceil(training.warmup * steps)
+    return LambdaLR(optimizer, lambda step: share_of_peak(step, steps, warmup, training.schedule))
+
+
+def share_of_peak(step: int, steps: int, warmup: int, schedule: str) -> float:
+    """Return the learning rate of a step (from 0) as a share of its peak."""
+    if step < warmup:
+        return step / warmup
+    if schedule == "constant":
+        return 1.0
+    gone = (step - warmup) / max(1, steps - warmup)
+    return max(0.0, 1 - gone) if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * min(1.0, gone)))
+
+
+class Arithmetic:
+    """Precision of the forward pass; for float16 the loss is scaled so that small gradients survive."""
+
+    def __init__(self, precision: str, device: torch.device) -> None:
+        if precision == "float16" and device.type != "cuda":
+            raise SpecError("training.precision", value=precision, allowed="float32, bfloat16 on this device",
+                            remedy="float16 training needs a GPU")
+        self.precision = precision
+        self.device = device
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
+
+    def forward(self) -> AbstractContextManager[object]:
+        """Run the model's products in the chosen precision; weights and updates stay as they are."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=getattr(torch, self.precision))

@@ -1,0 +1,45 @@
+"""Predict a split batch by batch: nothing but a batch's logits is ever held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+
+import numpy as np
+
+from whichtune.data.batch import Batch, Encoded, collate
+from whichtune.data.examples import Example
+from whichtune.engine.assembly import Assembly
+from whichtune.engine.optimizing import Arithmetic
+from whichtune.records.predictions import Predictions
+from whichtune.tasks.contract import Task
+from whichtune.tasks.scored import Scored, gather
+
+
+def by_length(encoded: Encoded, size: int) -> Iterator[Batch]:
+    """Yield batches of rows of like length, longest first, so that a batch that does not fit fails at once."""
+    order = np.argsort(-encoded.lengths, kind="stable")
+    for start in range(0, len(order), size):
+        yield collate(encoded, order[start : start + size])
+
+
+def predict(
+    assembly: Assembly, task: Task, split: str, rows: tuple[Sequence[Example], Encoded], size: int, arithmetic: Arithmetic
+) -> tuple[Predictions, bool]:
+    """Predict every row once; return the predictions in the examples' order, and whether they were made merged."""
+    examples, encoded = rows
+    parts: list[Scored] = []
+    places: list[np.ndarray] = []
+    seconds: list[np.ndarray] = []
+    with assembly.predicting() as merged, arithmetic.forward():
+        for batch in by_length(encoded, size):
+            start = perf_counter()
+            moved = batch.to(assembly.device)
+            parts.append(task.score(assembly(moved), moved.targets))
+            places.append(batch.rows)
+            seconds.append(np.full(len(batch.rows), (perf_counter() - start) / len(batch.rows), np.float32))
+    table = task.tabulate(split, examples, gather(parts, places))
+    order = np.argsort(np.concatenate(places), kind="stable")
+    table.batch_seconds = np.concatenate(seconds)[order]
+    table.tokens_in = encoded.lengths.astype(np.int32)
+    return table, merged

@@ -1,0 +1,179 @@
+"""One trial of a tuner or a baseline: fit, predict, count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from whichtune.data.batch import Encoded
+from whichtune.data.examples import DataSet
+from whichtune.engine.assembly import Assembly
+from whichtune.engine.batches import plan_steps, step_batches
+from whichtune.engine.fit import Listener, Run, StepFigures, fit
+from whichtune.engine.guards import require_only
+from whichtune.engine.optimizing import Arithmetic, build_optimizer, build_schedule
+from whichtune.engine.predict import predict
+from whichtune.engine.stopping import Keeper
+from whichtune.layers.masks import StepKey
+from whichtune.measure.clock import PhaseClock
+from whichtune.methods import BASELINES
+from whichtune.methods.contracts import Attachment
+from whichtune.models.counting import count_parameters
+from whichtune.records.predictions import Predictions
+from whichtune.records.trial import Parameters
+from whichtune.spec.methods import MethodSpec, TunerBase
+from whichtune.spec.training import TrainingSpec
+from whichtune.tasks.contract import Task
+
+EVALUATED = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the trials of a study share: the task, the examples and their token ids."""
+
+    task: Task
+    data: DataSet
+    encoded: dict[str, Encoded] = field(default_factory=dict)
+
+
+@dataclass
+class Outcome:
+    """What a trial gives its record."""
+
+    predictions: list[Predictions]
+    steps: int | None = None
+    epochs: float | None = None
+    kept_step: int | None = None
+    merged: bool | None = None
+
+
+class CurveWriter:
+    """Write one line a step and a validation; a kill loses the last line at most."""
+
+    def __init__(self, handle: TextIO) -> None:
+        self.handle = handle
+
+    def on_step(self, figures: StepFigures, total: int) -> None:
+        """Write loss, learning rate and gradient norm of a step."""
+        self._write({"step": figures.step, "loss": figures.loss, "learning_rate": figures.learning_rate,
+                     "gradient_norm": figures.gradient_norm})
+
+    def on_validation(self, step: int, score: float) -> None:
+        """Write a validation score, higher being better."""
+        self._write({"step": step, "validation_score": score})
+
+    def _write(self, line: dict[str, float]) -> None:
+        self.handle.write(json.dumps(line) + "\n")
+        self.handle.flush()
+
+
+@dataclass
+class TunerTrial:
+    """A tuner's trial on an assembled model: call `fit`, then `predict`."""
+
+    assembly: Assembly
+    material: Material
+    method: TunerBase
+    training: TrainingSpec
+    clock: PhaseClock
+    evaluation_batch: int
+    listeners: Sequence[Listener] = ()
+
+    def run(self) -> Outcome:
+        """Train to the end, put the kept weights back, and predict the test split once."""
+        run = self.prepare()
+        fit([run])
+        if run.failure is not None:
+            raise run.failure
+        run.keeper.put_back()
+        validated, merged = run.keeper.outcome or self._predict("validation", run.arithmetic, "validate")
+        tested, _ = self._predict("test", run.arithmetic, "predict")
+        plan = plan_steps(len(self.material.encoded["train"]), self.training)
+        return Outcome([validated, tested], run.step, run.step / plan.per_epoch, run.keeper.kept_step, merged)
+
+    def prepare(self) -> Run:
+        """Build the run: optimizer, schedule, batches, stop rule."""
+        attachment = self.assembly.attachment
+        self.assembly.recompute = self.training.gradient_checkpointing
+        encoded = self.material.encoded["train"]
+        plan = plan_steps(len(encoded), self.training)
+        optimizer = build_optimizer(attachment.trained, self.method.learning_rate, self.training)
+        require_only(optimizer, attachment.trained)
+        arithmetic = Arithmetic(self.training.precision, self.assembly.device)
+        key = _key(attachment)
+        return Run(
+            assembly=self.assembly,
+            task=self.material.task,
+            training=self.training,
+            batches=step_batches(encoded, self.training, key.streams),
+            optimizer=optimizer,
+            schedule=build_schedule(optimizer, self.training, plan.total),
+            arithmetic=arithmetic,
+            key=key,
+            keeper=self._keeper(plan.per_epoch, plan.total, arithmetic),
+            clock=self.clock,
+            total_steps=plan.total,
+            listeners=self.listeners,
+        )
+
+    def _keeper(self, per_epoch: int, total: int, arithmetic: Arithmetic) -> Keeper[tuple[Predictions, bool]]:
+        def validate(step: int) -> tuple[float, tuple[Predictions, bool]]:
+            outcome = self._predict("validation", arithmetic, "validate")
+            score = first_score(self.material.task, outcome[0])
+            for listener in self.listeners:
+                listener.on_validation(step, score)
+            return score, outcome
+
+        every = self.training.validate_every or per_epoch
+        return Keeper(self.training, every, total, self.assembly.attachment.saved, validate)
+
+    def _predict(self, split: str, arithmetic: Arithmetic, phase: str) -> tuple[Predictions, bool]:
+        rows = (self.material.data.examples[split], self.material.encoded[split])
+        with self.clock.phase(phase):
+            return predict(self.assembly, self.material.task, split, rows, self.evaluation_batch, arithmetic)
+
+
+def run_baseline(method: MethodSpec, material: Material, clock: PhaseClock) -> Outcome:
+    """Fit and predict a method that needs no backbone."""
+    task, data = material.task, material.data
+    train = data.examples["train"]
+    with clock.phase("step"):
+        shares_of = BASELINES[type(method)].fit(train, task.targets(train), len(task.labels))
+    tables: list[Predictions] = []
+    for split in EVALUATED:
+        examples = data.examples[split]
+        with clock.phase("validate" if split == "validation" else "predict"):
+            scored = task.score_shares(shares_of(examples), task.targets(examples))
+            tables.append(task.tabulate(split, examples, scored))
+    return Outcome(tables)
+
+
+def first_score(task: Task, predictions: Predictions) -> float:
+    """Return the study's own metric, turned so that higher is better."""
+    first = task.evaluate(predictions).metrics[0]
+    value = float("nan") if first.value is None else first.value
+    return value if first.direction == "higher" else -value
+
+
+def count_assembly(assembly: Assembly) -> tuple[Parameters, str]:
+    """Count logical elements of trunk, head and added ones; return why theory is missing, where it is."""
+    attachment = assembly.attachment
+    measured = sum(tensor.numel() for tensor in (attachment.trained | attachment.inert).values())
+    counts = Parameters(
+        trunk=count_parameters(assembly.backbone.trunk) - attachment.added,
+        head=count_parameters(assembly.head),
+        added=attachment.added,
+        trainable=measured,
+        trainable_theory=attachment.theory.trainable,
+        inert=sum(tensor.numel() for tensor in attachment.inert.values()),
+        inert_names=list(attachment.inert),
+    )
+    return counts, attachment.theory.reason
+
+
+def _key(attachment: Attachment) -> StepKey:
+    assert attachment.key is not None, "every tuner hands its key back"  # noqa: S101
+    return attachment.key

@@ -1,0 +1,1 @@
+"""Getting files onto this machine, safely: hash, cache, extraction, atomic writes, fingerprints."""

@@ -1,0 +1,135 @@
+"""LoRA: a bank of low-rank adapters over one frozen projection (Hu et al. 2021).
+
+    y = base(x) + scale * B(A(dropout(x)))        scale = alpha / rank, or alpha / sqrt(rank) rank-stabilised
+
+The bank holds slots; one slot is the ordinary case. With several, each owns a slice of the batch's rows, so that many
+trials can share one pass over the frozen base. A slot holds one adapter per adapted slice of the base's output: one
+for an ordinary projection, up to three for a fused query/key/value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from whichtune.errors import TrialError
+from whichtune.layers.masks import MaskSource
+
+
+@dataclass(frozen=True)
+class LoraShape:
+    """Rank and scale of an adapter."""
+
+    rank: int
+    alpha: float
+    rslora: bool = False
+
+    @property
+    def scale(self) -> float:
+        """What the low-rank product is multiplied by."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+
+class LoraAdapter(nn.Module):
+    """One low-rank delta: `down` [rank, in] (A), `up` [out, rank] (B), onto a slice of the base's output."""
+
+    def __init__(self, shape: LoraShape, width: tuple[int, int], mask: MaskSource, out: slice | None = None) -> None:
+        super().__init__()
+        features_in, features_out = width
+        self.shape = shape
+        self.mask = mask
+        self.out = out
+        self.down = nn.Parameter(torch.zeros(shape.rank, features_in))
+        self.up = nn.Parameter(torch.zeros(features_out, shape.rank))
+
+    def initialise(self, seed: int) -> None:
+        """Draw A uniformly in +-1/sqrt(in) (Kaiming with a = sqrt 5) and set B to zero, so that the start is the base."""
+        generator = torch.Generator().manual_seed(seed)
+        bound = 1 / math.sqrt(self.down.shape[1])
+        with torch.no_grad():
+            self.down.copy_(torch.empty(self.down.shape).uniform_(-bound, bound, generator=generator))
+            self.up.zero_()
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return the scaled low-rank product of `rows`, [..., out]."""
+        kept = self.mask.apply(rows) if self.training else rows
+        return functional.linear(functional.linear(kept.to(self.down.dtype), self.down), self.up) * self.shape.scale
+
+    def delta(self) -> Tensor:
+        """Form the weight that merging adds, [out, in]: the one place where it is formed."""
+        return (self.up.float() @ self.down.float()) * self.shape.scale
+
+
+class LoraBank(nn.Module):
+    """A frozen projection with slots of adapters beside it.
+
+    `transposed` says that the base keeps its weight as [in, out] (GPT-2's Conv1D). `train()` and `eval()` move
+    nothing; merging is explicit, keeps the original tensor and puts that very tensor back.
+    """
+
+    def __init__(self, base: nn.Module, *, transposed: bool = False) -> None:
+        super().__init__()
+        self.base = base
+        self.transposed = transposed
+        self.slots = nn.ModuleList()
+        self.routes: Sequence[slice] | None = None
+        self._original: Tensor | None = None
+
+    @property
+    def merged(self) -> bool:
+        """Whether the adapters stand in the base's weight at the moment."""
+        return self._original is not None
+
+    def add_slot(self, adapters: Sequence[LoraAdapter]) -> None:
+        """Add one slot: the adapters of one trial on this projection."""
+        self.slots.append(nn.ModuleList(adapters))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Project `rows` [B, ..., in] and add each slot's adapters to the rows routed to it."""
+        projected = self.base(rows)
+        if self.merged:
+            return projected
+        if self.routes is None:
+            return self._adapt(projected, rows, 0)
+        parts = [self._adapt(projected[route], rows[route], index) for index, route in enumerate(self.routes)]
+        return torch.cat(parts)
+
+    def merge(self) -> None:
+        """Put the only slot's adapters into the base's weight; the original tensor is kept aside."""
+        if self.merged:
+            raise TrialError("this LoRA bank is already merged; unmerge it first")
+        if len(self.slots) != 1:
+            raise TrialError(f"{len(self.slots)} adapters share this projection; only a lone one can be merged")
+        weight: Tensor = self.base.weight.data  # type: ignore[union-attr]
+        merged = weight.clone()
+        view = merged.T if self.transposed else merged
+        for adapter in self._adapters(0):
+            target = view if adapter.out is None else view[adapter.out]
+            target.copy_((target.float() + adapter.delta().to(target.device)).to(target.dtype))
+        self._original = weight
+        self.base.weight.data = merged  # type: ignore[union-attr]
+
+    def unmerge(self) -> None:
+        """Put the original weight back, bit for bit."""
+        if self._original is None:
+            raise TrialError("this LoRA bank is not merged")
+        self.base.weight.data = self._original  # type: ignore[union-attr]
+        self._original = None
+
+    def _adapt(self, projected: Tensor, rows: Tensor, slot: int) -> Tensor:
+        for adapter in self._adapters(slot):
+            delta = adapter(rows).to(projected.dtype)
+            if adapter.out is None:
+                projected = projected + delta
+            else:
+                before, after = adapter.out.start, projected.shape[-1] - adapter.out.stop
+                projected = projected + functional.pad(delta, (before, after))
+        return projected
+
+    def _adapters(self, slot: int) -> list[LoraAdapter]:
+        return list(self.slots[slot])  # type: ignore[arg-type]

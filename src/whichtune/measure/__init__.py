@@ -1,0 +1,1 @@
+"""What a trial costs: clocks, memory, operations, energy, and the machine it ran on."""

@@ -1,0 +1,127 @@
+"""The three families of methods. The engine knows families, never a method's name.
+
+    baselines   need no backbone
+    prompters   turn an example into a prompt and a completion into an answer; they train nothing
+    tuners      attach something trainable to a backbone, and can take it off again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from whichtune.data.examples import Example
+from whichtune.data.layout import Layout
+from whichtune.layers.heads import Head, HeadRequest
+from whichtune.layers.masks import StepKey
+from whichtune.models.anatomy import Anatomy
+from whichtune.models.backbone import Backbone, LoadRequest
+
+Inputs = Callable[[Tensor, Layout], tuple[Tensor, Layout]]
+
+
+def unchanged(embedded: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
+    """Leave the embedded rows as they are: the identity of `Attachment.inputs`."""
+    return embedded, layout
+
+
+@dataclass(frozen=True)
+class Theory:
+    """Trainable elements by integer arithmetic on configuration fields; None with the reason where no formula is known."""
+
+    trainable: int | None
+    reason: str = ""
+
+
+@dataclass
+class Attachment:
+    """What a tuner put onto a backbone, and everything the engine may do with it.
+
+    Names start with `trunk.`, `head.` or `added.`, after where the tensor lives. `trained` and `inert` together are
+    what the method opens; inert tensors are held still, since their true gradient is zero or the head does not reach
+    them.
+    """
+
+    trained: dict[str, nn.Parameter]
+    inert: dict[str, nn.Parameter]
+    saved: dict[str, Tensor]
+    """What must be kept to have this model again: the trained tensors and the buffers they move."""
+    active: tuple[nn.Module, ...]
+    """Modules in train mode while fitting; all others stay in eval mode."""
+    theory: Theory
+    detach: Callable[[], None]
+    """Give the backbone back bit for bit."""
+    pooling: str = "default"
+    inputs: Inputs = unchanged
+    merge: Callable[[], None] | None = None
+    unmerge: Callable[[], None] | None = None
+    merge_reason: str = ""
+    """Why there is no merge, where there is none."""
+    after_step: Callable[[], None] | None = None
+    key: StepKey | None = None
+    """Keyed dropout of this attachment; the loop moves it."""
+    matched: tuple[str, ...] = ()
+    """Modules the method's targets matched, by full path."""
+    added: int = 0
+    """Elements that stand beside trunk and head."""
+
+
+class Tuner(Protocol):
+    """Attach something trainable to a backbone."""
+
+    def supports(self, spec: Any, anatomy: Anatomy, request: HeadRequest) -> str | None:
+        """Return why this method makes no sense on this anatomy or task, or None where it does."""
+        ...
+
+    def needs(self, spec: Any) -> LoadRequest:
+        """Return how the backbone must be loaded for this method."""
+        ...
+
+    def attach(self, backbone: Backbone, head: Head, spec: Any, key: StepKey) -> Attachment:
+        """Put the method onto the backbone; new tensors are drawn from the key's streams."""
+        ...
+
+
+class Baseline(Protocol):
+    """Predict without a backbone."""
+
+    deterministic: bool
+    """No randomness: one trial is enough."""
+
+    def fit(self, examples: Sequence[Example], targets: np.ndarray, labels: int) -> Callable[[Sequence[Example]], np.ndarray]:
+        """Learn from training rows; return a function from examples to label shares [rows, labels]."""
+        ...
+
+
+class Prompter(Protocol):
+    """Turn an example into a prompt, and a completion into an answer."""
+
+    def prompt(self, example: Example, pool: Sequence[Example], spec: Any) -> str:
+        """Return the whole prompt; it depends on the example, the pool and the streams, never on order or batch."""
+        ...
+
+    def parse(self, completion: str, labels: Sequence[str], spec: Any) -> str | None:
+        """Read the answer, or return None where it cannot be read."""
+        ...
+
+
+@dataclass
+class Openings:
+    """Tensors a method opens, gathered by name before anything is wrapped or trained."""
+
+    trained: dict[str, nn.Parameter] = field(default_factory=dict)
+    inert: dict[str, nn.Parameter] = field(default_factory=dict)
+
+    def open(self, prefix: str, tensors: Mapping[str, nn.Parameter], inert: frozenset[str] = frozenset()) -> None:
+        """Open tensors under a prefix; those named in `inert` are held still."""
+        for name, tensor in tensors.items():
+            (self.inert if name in inert else self.trained)[f"{prefix}.{name}"] = tensor
+
+    @property
+    def all(self) -> dict[str, nn.Parameter]:
+        """Everything opened."""
+        return self.trained | self.inert

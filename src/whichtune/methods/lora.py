@@ -1,0 +1,135 @@
+"""LoRA: low-rank adapters beside frozen projections, and the head (Hu et al. 2021, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from whichtune.layers.heads import Head, HeadRequest
+from whichtune.layers.lora import LoraAdapter, LoraBank, LoraShape
+from whichtune.layers.masks import MaskSource, StepKey
+from whichtune.methods.contracts import Attachment, Openings, Theory
+from whichtune.methods.freezing import open_only, trunk_parameters
+from whichtune.methods.targets import Target, resolve_targets
+from whichtune.methods.whole_parts import no_formula, size_of, still
+from whichtune.models.anatomy import Anatomy
+from whichtune.models.backbone import Backbone, LoadRequest
+from whichtune.spec.methods import LoraSpec
+
+
+class Lora:
+    """Adapters on the targets; everything else of the trunk stays frozen, but for the biases that are asked for."""
+
+    def supports(self, spec: LoraSpec, anatomy: Anatomy, request: HeadRequest) -> str | None:
+        """Any trunk with linear projections will do; missing targets are named when attaching."""
+        return None
+
+    def needs(self, spec: LoraSpec) -> LoadRequest:
+        """No special loading."""
+        return LoadRequest()
+
+    def attach(self, backbone: Backbone, head: Head, spec: LoraSpec, key: StepKey) -> Attachment:
+        """Wrap the targets into banks of one slot."""
+        targets = resolve_targets(backbone, spec.targets)
+        openings = Openings()
+        biases = opened_biases(backbone, spec, targets)
+        openings.open("trunk", biases, still(backbone, spec.pooling))
+        adapters, masks = build_adapters(backbone, spec, targets, key)
+        for name, adapter in adapters.items():
+            openings.open("added", {f"{name}.down": adapter.down, f"{name}.up": adapter.up})
+        openings.open("head", dict(head.named_parameters()))
+        restore = open_only(backbone, head, openings)
+        banks = wrap(backbone, targets, adapters)
+        return Attachment(
+            trained=openings.trained,
+            inert=openings.inert,
+            saved=dict(openings.trained),
+            active=(*adapters.values(), head),
+            theory=count_lora(backbone, head, spec, targets),
+            detach=lambda: _detach(backbone, banks, restore),
+            pooling=spec.pooling,
+            merge=lambda: [bank.merge() for bank in banks.values()] and None,
+            unmerge=lambda: [bank.unmerge() for bank in banks.values()] and None,
+            key=key,
+            matched=tuple(dict.fromkeys(target.path for target in targets)),
+            added=sum(adapter.down.numel() + adapter.up.numel() for adapter in adapters.values()),
+        )
+
+
+def build_adapters(
+    backbone: Backbone, spec: LoraSpec, targets: list[Target], key: StepKey
+) -> tuple[dict[str, LoraAdapter], dict[str, MaskSource]]:
+    """Make one initialised adapter a target, with one dropout mask per shared input."""
+    shape = LoraShape(spec.rank, spec.alpha, spec.rslora)
+    masks = {target.reads: MaskSource(key, target.reads, spec.dropout) for target in targets}
+    adapters: dict[str, LoraAdapter] = {}
+    for target in targets:
+        weight = backbone.module(target.path).weight
+        adapter = LoraAdapter(shape, widths(weight.shape, target), masks[target.reads], target.out)
+        adapter.initialise(key.streams.derive("initialisation", "lora", adapter_name(target)))
+        adapters[adapter_name(target)] = adapter.to(weight.device)
+    return adapters, masks
+
+
+def adapter_name(target: Target) -> str:
+    """Name an adapter by its module, and by its word too where several share a fused module."""
+    return target.path if target.out is None else f"{target.path}.{target.word}"
+
+
+def widths(shape: tuple[int, ...], target: Target) -> tuple[int, int]:
+    """Return (in, out) of the part of a projection that a target adapts."""
+    out, features = (shape[1], shape[0]) if target.transposed else (shape[0], shape[1])
+    return features, out if target.out is None else target.out.stop - target.out.start
+
+
+def wrap(backbone: Backbone, targets: list[Target], adapters: dict[str, LoraAdapter]) -> dict[str, LoraBank]:
+    """Put a bank in the place of every targeted module."""
+    banks: dict[str, LoraBank] = {}
+    for path in dict.fromkeys(target.path for target in targets):
+        own = [target for target in targets if target.path == path]
+        bank = LoraBank(backbone.module(path), transposed=own[0].transposed)
+        bank.add_slot([adapters[adapter_name(target)] for target in own])
+        put_module(backbone.trunk, path, bank)
+        banks[path] = bank
+    return banks
+
+
+def put_module(root: nn.Module, path: str, module: nn.Module) -> None:
+    """Put a module at a path below `root`."""
+    parent, _, name = path.rpartition(".")
+    setattr(root.get_submodule(parent), name, module)
+
+
+def opened_biases(backbone: Backbone, spec: LoraSpec, targets: list[Target]) -> dict[str, nn.Parameter]:
+    """Return the trunk's biases that train: none, all, or those of the adapted modules."""
+    everything = trunk_parameters(backbone)
+    if spec.bias == "all":
+        return {name: tensor for name, tensor in everything.items() if name.endswith("bias")}
+    if spec.bias == "lora-only":
+        own = {f"{target.path}.bias" for target in targets}
+        return {name: tensor for name, tensor in everything.items() if name in own}
+    return {}
+
+
+def count_lora(backbone: Backbone, head: Head, spec: LoraSpec, targets: list[Target]) -> Theory:
+    """Count rank * (in + out) a target, the biases asked for and the head, from the configuration's sizes."""
+    sizes = backbone.dimensions
+    if sizes is None:
+        return Theory(None, no_formula(backbone))
+    unknown = [target.path for target in targets if target.word not in sizes.projections]
+    if unknown:
+        return Theory(None, f"{unknown[0]} is no projection the anatomy names")
+    adapted = [sizes.projections[target.word] for target in targets]
+    low_rank = sum(spec.rank * (part.inputs + part.outputs) for part in adapted)
+    own = sum(part.outputs for part in adapted if part.bias) if spec.bias == "lora-only" else 0
+    biases = sizes.trunk.biases if spec.bias == "all" else own
+    return Theory(low_rank + biases + size_of(head))
+
+
+def _detach(backbone: Backbone, banks: dict[str, LoraBank], restore: Callable[[], None]) -> None:
+    for path, bank in banks.items():
+        if bank.merged:
+            bank.unmerge()
+        put_module(backbone.trunk, path, bank.base)
+    restore()

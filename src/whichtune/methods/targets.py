@@ -1,0 +1,78 @@
+"""Which modules a LoRA method adapts: anatomy words, groups of them, or module names; never by substring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from whichtune.errors import ModelError, did_you_mean
+from whichtune.models.backbone import Backbone
+
+GROUPS = {
+    "attention": ("query", "key", "value", "output"),
+    "all-linear": ("query", "key", "value", "output", "mlp-in", "mlp-out"),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One projection to adapt."""
+
+    path: str
+    """Full path of its module in the trunk."""
+    word: str
+    """Anatomy word, or the module's own name."""
+    block: int | None
+    """Block it stands in; None outside of blocks."""
+    reads: str
+    """Name of the input it shares with others: the key of its dropout mask."""
+    out: slice | None
+    """Its rows of a fused projection's output; None for all."""
+    transposed: bool
+
+
+def resolve_targets(backbone: Backbone, asked: Sequence[str]) -> list[Target]:
+    """Turn words into targets, in the trunk's order, or name what is not there with its nearest neighbours."""
+    found: dict[tuple[str, str], Target] = {}
+    for word in asked:
+        for target in _matches(backbone, word):
+            found[(target.path, target.word if target.out is not None else "")] = target
+    order = {name: place for place, (name, _) in enumerate(backbone.trunk.named_modules())}
+    return sorted(found.values(), key=lambda target: (order[target.path], target.out.start if target.out else 0))
+
+
+def _matches(backbone: Backbone, word: str) -> list[Target]:
+    words = GROUPS.get(word, (word,))
+    known = backbone.anatomy.projections
+    present = [each for each in words if each in known]
+    if present:
+        return [_of_block(backbone, index, each) for index in range(len(backbone.blocks)) for each in present]
+    named = _by_name(backbone, word)
+    if not named:
+        raise _no_such_target(backbone, word)
+    return named
+
+
+def _of_block(backbone: Backbone, index: int, word: str) -> Target:
+    path, _, projection = backbone.projection(index, word)
+    return Target(path, word, index, f"{index}.{projection.reads}", projection.rows, projection.transposed)
+
+
+def _by_name(backbone: Backbone, word: str) -> list[Target]:
+    linears = [(name, module) for name, module in backbone.trunk.named_modules() if isinstance(module, nn.Linear)]
+    own = [name for name, _ in linears if name == word or name.endswith(f".{word}")]
+    return [Target(name, word, None, name, None, transposed=False) for name in own]
+
+
+def _no_such_target(backbone: Backbone, word: str) -> ModelError:
+    linears = {name for name, module in backbone.trunk.named_modules() if isinstance(module, nn.Linear)}
+    tails = {name.rsplit(".", 1)[-1] for name in linears}
+    choice = [*backbone.anatomy.projections, *GROUPS]
+    return ModelError(
+        f"targets: no linear layer of this {backbone.anatomy.family} trunk",
+        value=word,
+        allowed=", ".join([*choice, "or a module's name"]),
+        remedy=did_you_mean(word, [*choice, *sorted(tails), *sorted(linears)]),
+    )

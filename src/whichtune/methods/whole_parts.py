@@ -1,0 +1,123 @@
+"""Tuners that open whole parts of the trunk: all of it, its last blocks, or nothing but the head."""
+
+from __future__ import annotations
+
+from whichtune.layers.heads import Head, HeadRequest
+from whichtune.layers.masks import StepKey
+from whichtune.methods.contracts import Attachment, Openings, Theory
+from whichtune.methods.freezing import open_only, trunk_parameters
+from whichtune.models.anatomy import Anatomy
+from whichtune.models.backbone import Backbone, LoadRequest
+from whichtune.spec.methods import FrozenFeaturesSpec, FullSpec, LastLayersSpec
+
+NOT_MERGED = "nothing stands beside the trunk: the trained tensors are the trunk's own"
+
+
+class Full:
+    """Train every parameter of trunk and head."""
+
+    def supports(self, spec: FullSpec, anatomy: Anatomy, request: HeadRequest) -> str | None:
+        """Any trunk can be trained whole."""
+        return None
+
+    def needs(self, spec: FullSpec) -> LoadRequest:
+        """No special loading."""
+        return LoadRequest()
+
+    def attach(self, backbone: Backbone, head: Head, spec: FullSpec, key: StepKey) -> Attachment:
+        """Open everything but the tensors that cannot learn."""
+        openings = Openings()
+        openings.open("trunk", trunk_parameters(backbone), still(backbone, spec.pooling))
+        openings.open("head", dict(head.named_parameters()))
+        sizes = backbone.dimensions
+        theory = Theory(None, no_formula(backbone)) if sizes is None else Theory(sizes.trunk.parameters + size_of(head))
+        return opened(backbone, head, openings, theory, (backbone.trunk, head), spec.pooling, key)
+
+
+class LastParts:
+    """Train the last blocks (or none), the norm and the pooler above them, and the head."""
+
+    def supports(self, spec: LastLayersSpec | FrozenFeaturesSpec, anatomy: Anatomy, request: HeadRequest) -> str | None:
+        """Refuse a norm that is not there."""
+        if spec.final_norm and anatomy.final_norm is None:
+            return f"`final_norm` is asked for, but a {anatomy.family} trunk has no norm after its last block"
+        return None
+
+    def needs(self, spec: LastLayersSpec | FrozenFeaturesSpec) -> LoadRequest:
+        """No special loading."""
+        return LoadRequest()
+
+    def attach(
+        self, backbone: Backbone, head: Head, spec: LastLayersSpec | FrozenFeaturesSpec, key: StepKey
+    ) -> Attachment:
+        """Open the parts above the frozen prefix."""
+        count = spec.blocks if isinstance(spec, LastLayersSpec) else 0
+        paths = last_parts(backbone, spec, count)
+        openings = Openings()
+        if paths:
+            openings.open("trunk", trunk_parameters(backbone, paths), still(backbone, spec.pooling))
+        openings.open("head", dict(head.named_parameters()))
+        active = (*(backbone.module(path) for path in paths), head)
+        return opened(backbone, head, openings, self._theory(backbone, head, spec, count), active, spec.pooling, key)
+
+    def _theory(
+        self, backbone: Backbone, head: Head, spec: LastLayersSpec | FrozenFeaturesSpec, count: int
+    ) -> Theory:
+        sizes = backbone.dimensions
+        if sizes is None:
+            return Theory(None, no_formula(backbone))
+        norm = sizes.final_norm.parameters if spec.final_norm else 0
+        pooler = sizes.pooler.parameters if spec.pooler and spec.pooling == "default" else 0
+        return Theory(min(count, sizes.blocks) * sizes.block.parameters + norm + pooler + size_of(head))
+
+
+def last_parts(backbone: Backbone, spec: LastLayersSpec | FrozenFeaturesSpec, count: int) -> list[str]:
+    """List the module paths a method opens, from the last blocks upwards."""
+    total = len(backbone.blocks)
+    paths = [backbone.block_path(index) for index in range(max(0, total - count), total)]
+    anatomy = backbone.anatomy
+    if spec.final_norm and anatomy.final_norm is not None:
+        paths.append(anatomy.final_norm)
+    if spec.pooler and spec.pooling == "default" and anatomy.pooler is not None:
+        paths.append(anatomy.pooler)
+    return paths
+
+
+def opened(  # noqa: PLR0913 - the parts of one attachment
+    backbone: Backbone,
+    head: Head,
+    openings: Openings,
+    theory: Theory,
+    active: tuple,
+    pooling: str,
+    key: StepKey,
+) -> Attachment:
+    """Make the attachment of a method that adds nothing beside the trunk."""
+    return Attachment(
+        trained=openings.trained,
+        inert=openings.inert,
+        saved=dict(openings.trained),
+        active=active,
+        theory=theory,
+        detach=open_only(backbone, head, openings),
+        pooling=pooling,
+        merge_reason=NOT_MERGED,
+        key=key,
+    )
+
+
+def still(backbone: Backbone, pooling: str) -> frozenset[str]:
+    """Name the trunk's tensors that cannot learn: zero true gradient, or not reached by the head."""
+    return frozenset(backbone.inert) | frozenset(backbone.unreached(pooling))
+
+
+def size_of(head: Head) -> int:
+    """Count a head by its sizes."""
+    from whichtune.layers.heads import count_head
+
+    return count_head(head.form, head.out.in_features, head.out.out_features)
+
+
+def no_formula(backbone: Backbone) -> str:
+    """Say why there is no theory."""
+    return f"no counting formula is known for the family '{backbone.anatomy.family}'"

@@ -1,0 +1,158 @@
+"""Where things stand in a study's folder, and how records are written and read.
+
+    runs/<study>/
+      study.yaml                resolved spec and the decisions taken by measurement
+      plan.json                 the trials the study asks for now, by id
+      examples.parquet          the examples once: id, split, text, gold
+      trials/<id>/              trial.json, curve.jsonl, predictions.parquet, adapter/
+      probes/<id>.json          cost alone of a candidate
+      costs/<worker>.jsonl      what trials share: load, encode, checking
+      report/                   rebuilt from the above at any time
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from whichtune.errors import RecordError
+from whichtune.fetch.atomic import write_text
+from whichtune.records.trial import Probe, TrialRecord
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class TrialFolder:
+    """The files of one trial."""
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        """`trial.json`."""
+        return self.path / "trial.json"
+
+    @property
+    def curve(self) -> Path:
+        """Step, loss, learning rate and gradient norm, a line each; validations too."""
+        return self.path / "curve.jsonl"
+
+    @property
+    def predictions(self) -> Path:
+        """One row an example and split."""
+        return self.path / "predictions.parquet"
+
+    @property
+    def adapter(self) -> Path:
+        """What the method trained and how to put it back."""
+        return self.path / "adapter"
+
+    def read(self) -> TrialRecord:
+        """Read the record, or say why it cannot be read."""
+        return _read_model(self.record, TrialRecord)
+
+    def write(self, record: TrialRecord) -> None:
+        """Write the record whole; no reader sees half of it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.record, record.model_dump_json(indent=1))
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The files of one study."""
+
+    path: Path
+
+    @property
+    def spec(self) -> Path:
+        """The resolved study file."""
+        return self.path / "study.yaml"
+
+    @property
+    def examples(self) -> Path:
+        """The examples once."""
+        return self.path / "examples.parquet"
+
+    @property
+    def plan(self) -> Path:
+        """The ids of the trials the study asks for now; trials of earlier settings may lie beside them."""
+        return self.path / "plan.json"
+
+    @property
+    def data_report(self) -> Path:
+        """What the data look like: balance, duplicates, unusable rows."""
+        return self.path / "data.json"
+
+    @property
+    def report(self) -> Path:
+        """Everything that is rebuilt from records."""
+        return self.path / "report"
+
+    def trial(self, trial_id: str) -> TrialFolder:
+        """The folder of one trial."""
+        return TrialFolder(self.path / "trials" / trial_id)
+
+    def probe(self, probe_id: str) -> Path:
+        """The file of one probe."""
+        return self.path / "probes" / f"{probe_id}.json"
+
+    def costs(self, worker: str) -> Path:
+        """The shared costs one worker wrote."""
+        return self.path / "costs" / f"{worker}.jsonl"
+
+    def read_trials(self) -> list[TrialRecord]:
+        """Read the study's trials in the order of its plan, or every trial, oldest first, where there is no plan.
+
+        A folder without a record (cut short at birth) is passed over.
+        """
+        found = [TrialFolder(path.parent).read() for path in sorted(self.path.glob("trials/*/trial.json"))]
+        if not self.plan.is_file():
+            return sorted(found, key=lambda record: (record.started_at, record.id))
+        planned = json.loads(self.plan.read_text(encoding="utf-8"))["trials"]
+        places = {trial["id"]: place for place, trial in enumerate(planned)}
+        return sorted((record for record in found if record.id in places), key=lambda record: places[record.id])
+
+    def read_probes(self) -> dict[str, Probe]:
+        """Read every probe by its id."""
+        probes = [_read_model(path, Probe) for path in sorted(self.path.glob("probes/*.json"))]
+        return {probe.id: probe for probe in probes}
+
+    def read_costs(self) -> Iterator[dict[str, Any]]:
+        """Read what trials shared, a mapping a line."""
+        for path in sorted(self.path.glob("costs/*.jsonl")):
+            yield from read_lines(path)
+
+
+def find_study(path: Path) -> StudyFolder:
+    """Return the study in a folder, or say what was looked for."""
+    folder = StudyFolder(path)
+    if not folder.spec.is_file():
+        raise RecordError(f"{path}: no study here", allowed="a folder with study.yaml", remedy="`whichtune list` shows the studies under runs/")
+    return folder
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Read a JSON-lines file; a last line cut short by a kill is passed over."""
+    if not path.is_file():
+        return
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            return
+
+
+def _read_model(path: Path, kind: type[Model]) -> Model:
+    try:
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecordError(f"{path}: no such record", remedy="`whichtune list` shows what there is") from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        remedy = "move the file away and run the study again"
+        raise RecordError(f"{path}: not a readable record ({error})", remedy=remedy) from error

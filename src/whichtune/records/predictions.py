@@ -1,0 +1,137 @@
+"""Predictions on disk: one row an example and split, as Parquet; every metric can be computed again from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from whichtune.errors import RecordError
+from whichtune.fetch.atomic import writing
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("split", pa.dictionary(pa.int8(), pa.string())),
+        ("group", pa.string()),
+        ("gold", pa.string()),
+        ("prompt_hash", pa.string()),
+        ("raw", pa.string()),
+        ("parsed", pa.string()),
+        ("confidence", pa.float32()),
+        ("probabilities", pa.list_(pa.float32())),
+        ("loss", pa.float32()),
+        ("tokens_in", pa.int32()),
+        ("tokens_out", pa.int32()),
+        ("batch_seconds", pa.float32()),
+    ]
+)
+TIMING_COLUMNS = ("batch_seconds",)
+
+
+@dataclass
+class Predictions:
+    """The predictions of one trial on one split, column by column; all columns have one length.
+
+    `probabilities` holds one row per example over the labels, or is None where there are too many labels to keep.
+    `parsed` is None for an answer that could not be read; it counts as wrong.
+    """
+
+    split: str
+    ids: list[str]
+    gold: list[str]
+    parsed: list[str | None]
+    confidence: np.ndarray
+    loss: np.ndarray
+    probabilities: np.ndarray | None = None
+    group: list[str | None] | None = None
+    raw: list[str | None] | None = None
+    prompt_hash: list[str | None] | None = None
+    tokens_in: np.ndarray | None = None
+    tokens_out: np.ndarray | None = None
+    batch_seconds: np.ndarray | None = None
+    """Share of its batch's forward time, seconds an example."""
+    labels: tuple[str, ...] = field(default=())
+    """Order of the probabilities; kept in the file's metadata."""
+
+
+def write_predictions(path: Path, tables: list[Predictions]) -> None:
+    """Write all splits of a trial into one file, under a temporary name first."""
+    labels = tables[0].labels if tables else ()
+    table = pa.concat_tables([_to_arrow(each) for each in tables]) if tables else SCHEMA.empty_table()
+    table = table.unify_dictionaries().replace_schema_metadata({"labels": "\x1f".join(labels)})
+    with writing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_predictions(path: Path, split: str | None = None) -> dict[str, Predictions]:
+    """Read the splits of a trial's predictions (or one of them), in the order they were written."""
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise RecordError(f"{path}: not a readable predictions file ({error})", remedy="run the study again") from error
+    packed = (table.schema.metadata or {}).get(b"labels", b"").decode()
+    labels = tuple(packed.split("\x1f")) if packed else ()
+    names = list(dict.fromkeys(table.column("split").to_pylist()))
+    chosen = [name for name in names if split is None or name == split]
+    return {name: _from_arrow(table.filter(pc.equal(table.column("split"), name)), name, labels) for name in chosen}
+
+
+def _to_arrow(own: Predictions) -> pa.Table:
+    count = len(own.ids)
+    blank: list[None] = [None] * count
+    probabilities = blank if own.probabilities is None else list(own.probabilities.astype(np.float32))
+    columns = [
+        pa.array(own.ids, pa.string()),
+        pa.array([own.split] * count).dictionary_encode().cast(SCHEMA.field("split").type),
+        pa.array(own.group or blank, pa.string()),
+        pa.array(own.gold, pa.string()),
+        pa.array(own.prompt_hash or blank, pa.string()),
+        pa.array(own.raw or blank, pa.string()),
+        pa.array(own.parsed, pa.string()),
+        pa.array(own.confidence, pa.float32()),
+        pa.array(probabilities, pa.list_(pa.float32())),
+        pa.array(own.loss, pa.float32()),
+        *(pa.array(blank if column is None else column, kind) for column, kind in _optional(own)),
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def _optional(own: Predictions) -> list[tuple[np.ndarray | None, pa.DataType]]:
+    return [(own.tokens_in, pa.int32()), (own.tokens_out, pa.int32()), (own.batch_seconds, pa.float32())]
+
+
+def _from_arrow(table: pa.Table, split: str, labels: tuple[str, ...]) -> Predictions:
+    listed = {name: table.column(name).to_pylist() for name in ("id", "gold", "parsed", "group", "raw", "prompt_hash")}
+    numbers = {name: _numbers(table, name) for name in ("confidence", "loss", "tokens_in", "tokens_out", "batch_seconds")}
+    probabilities = table.column("probabilities")
+    known = len(table) > 0 and probabilities.null_count == 0
+    return Predictions(
+        split=split,
+        ids=listed["id"],
+        gold=listed["gold"],
+        parsed=listed["parsed"],
+        confidence=_present(numbers["confidence"], len(table)),
+        loss=_present(numbers["loss"], len(table)),
+        probabilities=np.stack(probabilities.to_numpy(zero_copy_only=False).tolist()) if known else None,
+        group=listed["group"],
+        raw=listed["raw"],
+        prompt_hash=listed["prompt_hash"],
+        tokens_in=numbers["tokens_in"],
+        tokens_out=numbers["tokens_out"],
+        batch_seconds=numbers["batch_seconds"],
+        labels=labels,
+    )
+
+
+def _numbers(table: pa.Table, name: str) -> np.ndarray | None:
+    column = table.column(name)
+    return None if column.null_count == len(column) else column.to_numpy()
+
+
+def _present(values: np.ndarray | None, count: int) -> np.ndarray:
+    return np.full(count, np.nan, np.float32) if values is None else values

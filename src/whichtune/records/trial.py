@@ -1,0 +1,232 @@
+"""The record of one trial: what was asked, what came out, what it cost, and on what it rests.
+
+A quantity that was not measured is None, and the reason stands in `unmeasured` under its dotted name
+(`costs.energy_joules`): never 0 and never a sentinel.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PROTOCOL_VERSION = 1
+"""Raised when the same spec would no longer give the same outcome; part of every trial id."""
+
+Status = Literal["running", "finished", "failed", "does-not-fit", "unsupported"]
+
+
+class Record(BaseModel):
+    """Base of records: closed, so that a field nobody knows is noticed."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Parameters(Record):
+    """Logical elements, quantized or not; trunk, head and added ones apart."""
+
+    trunk: int | None = None
+    """Elements of the trunk as loaded."""
+    head: int | None = None
+    """Elements of the head."""
+    added: int | None = None
+    """Elements the method adds beside trunk and head (adapters, virtual rows)."""
+    trainable: int | None = None
+    """Elements the method opens, head included, as measured on the tensors."""
+    trainable_theory: int | None = None
+    """The same by integer arithmetic on configuration fields; None where the family has no formula."""
+    inert: int | None = None
+    """Part of `trainable` held still because its true gradient is zero or the head does not reach it."""
+    inert_names: list[str] = Field(default_factory=list)
+    """Names of the inert tensors."""
+
+    @property
+    def total(self) -> int | None:
+        """Trunk, head and added elements together."""
+        known = (self.trunk, self.head, self.added)
+        return None if any(part is None for part in known) else sum(part for part in known if part is not None)
+
+
+class Phase(Record):
+    """What one phase of a trial took."""
+
+    seconds: float
+    """Wall time claimed by this phase alone (nested phases apart)."""
+    peak_bytes: int | None = None
+    """Peak while the phase ran: device-allocated on a GPU, resident set on a CPU."""
+
+
+class LatencyFigures(Record):
+    """Forward time of one batch, warmed up and synchronised."""
+
+    batch: int
+    """Rows in the batch."""
+    merged: bool
+    """Whether the adapter was merged into the trunk."""
+    median_seconds: float
+    """Median over the repeats."""
+    p95_seconds: float
+    """95th percentile over the repeats."""
+
+
+class AloneCost(Record):
+    """Cost alone: a probe of the candidate in a fresh process on the plain path."""
+
+    steps: int
+    """Timed training steps."""
+    step_seconds: float | None = None
+    """Median seconds of a training step."""
+    examples_per_step: int | None = None
+    """Rows of an optimizer step."""
+    tokens_per_step: float | None = None
+    """Real tokens of the timed steps, mean."""
+    peak_bytes: int | None = None
+    """Peak during the timed steps: device-allocated on a GPU, resident set on a CPU."""
+    reserved_bytes: int | None = None
+    """Peak reserved by the GPU allocator."""
+    device_bytes: int | None = None
+    """Peak in use on the GPU as the driver counts it."""
+    saved_bytes: int | None = None
+    """Bytes kept for the backward pass, by unique storage."""
+    forward_flops: float | None = None
+    """Floating-point operations of a step's forward passes."""
+    backward_flops: float | None = None
+    """Floating-point operations of a step's backward passes."""
+    energy_joules: float | None = None
+    """Energy of the timed steps."""
+    latencies: list[LatencyFigures] = Field(default_factory=list)
+    """Forward times, batch 1 and N, merged and unmerged where both exist."""
+    unmeasured: dict[str, str] = Field(default_factory=dict)
+    """Field name to why it is None."""
+
+
+class Probe(Record):
+    """`probes/<id>.json`: one candidate's cost alone, shared by its seeds."""
+
+    id: str
+    candidate: str
+    method: str
+    backbone: str | None = None
+    device: str
+    threads: int
+    alone: AloneCost
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class MetricValue(Record):
+    """One metric of one split."""
+
+    name: str
+    """Name, such as `accuracy`."""
+    value: float | None
+    """The value in the metric's own unit (shares as 0..1, losses in nats); None where it is undefined."""
+    direction: Literal["higher", "lower"]
+    """Which way is better."""
+    unit: Literal["share", "nats", "points", "count"]
+    """What the value counts."""
+
+
+class ClassFigures(Record):
+    """Per-class quality on one split."""
+
+    label: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+    predicted: int
+
+
+class SplitScores(Record):
+    """All scores of one trial on one split."""
+
+    rows: int
+    """Examples scored."""
+    metrics: list[MetricValue]
+    """The first is the one that choices and comparisons use."""
+    classes: list[ClassFigures] = Field(default_factory=list)
+    """One entry a label, in label order."""
+    confusion: list[list[int]] | None = None
+    """Rows are gold, columns predicted labels; None above 200 labels."""
+    unparsed_share: float = 0.0
+    """Share of answers that could not be read; they count as wrong."""
+    predicted_labels: int
+    """How many different labels were predicted at all."""
+
+
+class Failure(Record):
+    """Why a trial did not finish."""
+
+    kind: str
+    """Type of the exception."""
+    message: str
+    traceback: str | None = None
+
+
+class TrialRecord(Record):
+    """`trial.json`: everything about one trial but its curve and its predictions."""
+
+    id: str
+    study: str
+    candidate: str
+    """`method@backbone`, with the grid's settings in brackets; the method's name alone for baselines."""
+    method: str
+    """The user's name of the method entry."""
+    kind: str
+    """The method's kind, such as `lora`."""
+    backbone: str | None = None
+    """The user's name of the backbone; None for baselines."""
+    baseline: bool = False
+    seed: int
+    deterministic: bool = False
+    """The candidate has no randomness and runs once."""
+    status: Status
+    protocol: int = PROTOCOL_VERSION
+    settings: dict[str, Any]
+    """The method's resolved spec."""
+    training: dict[str, Any] | None = None
+    """The held settings as used; None for baselines."""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Held settings this method changed: the comparison is unequal."""
+    identity: dict[str, Any]
+    """Exactly what the id hashes."""
+    started_at: str
+    """UTC, ISO 8601."""
+    ended_at: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    git: dict[str, str | bool] | None = None
+    """Commit and dirty flag of the working directory, where there is one."""
+    device: dict[str, Any] = Field(default_factory=dict)
+    """Name, kind, threads, kernel, precision."""
+    fingerprints: dict[str, str] = Field(default_factory=dict)
+    """Of data, weights, tokenizer."""
+    parameters: Parameters = Parameters()
+    trained_names: list[str] = Field(default_factory=list)
+    """Names of the tensors the optimizer held."""
+    matched_modules: list[str] = Field(default_factory=list)
+    """Modules the method's targets matched."""
+    phases: dict[str, Phase] = Field(default_factory=dict)
+    """Partition of the wall time; what no phase claims is `other`."""
+    wall_seconds: float | None = None
+    probe: str | None = None
+    """Id of the probe with this candidate's cost alone."""
+    steps: int | None = None
+    """Optimizer steps taken."""
+    epochs: float | None = None
+    kept_step: int | None = None
+    """Step whose weights the trial ended with."""
+    adapter_bytes: int | None = None
+    """Size of what the method saves."""
+    evaluated_merged: bool | None = None
+    """Whether predictions were made with the adapter merged into the trunk."""
+    checked: bool | None = None
+    """Whether a clean process gave the same logits from the saved adapter; None where nothing was checked."""
+    scores: dict[str, SplitScores] = Field(default_factory=dict)
+    """Split name to scores."""
+    cuts: dict[str, int] = Field(default_factory=dict)
+    """Split name to texts cut to `max_length`."""
+    traps: list[str] = Field(default_factory=list)
+    """What was noticed: one plain sentence each."""
+    unmeasured: dict[str, str] = Field(default_factory=dict)
+    """Dotted field name to why it is None."""
+    failure: Failure | None = None

@@ -1,0 +1,1 @@
+"""What a study asks for: frozen pydantic models, YAML with line numbers, overrides, hashes."""

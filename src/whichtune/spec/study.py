@@ -1,0 +1,115 @@
+"""A study: one task and data set, backbones, methods, one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from whichtune.errors import did_you_mean, sentence
+from whichtune.spec.backbones import BackboneSpec
+from whichtune.spec.base import Partial, Spec, Steps, raise_misfit
+from whichtune.spec.members import kinds, specs
+from whichtune.spec.merge import deep_merge
+from whichtune.spec.methods import BaselineBase, MethodSpec, TunerBase
+from whichtune.spec.sources import DataSpec
+from whichtune.spec.tasks import TaskSpec, TextClassificationSpec
+from whichtune.spec.training import ExecutionSpec, MeasureSpec, TrainingSpec
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+
+
+class ReferenceSpec(Spec):
+    """Published figures of a candidate, printed beside ours and never tuned to."""
+
+    values: dict[str, float] = Field(examples=["{accuracy: 0.91}"])
+    """Metric or cost name to the published value, in our units."""
+    source: str = Field(examples=["Hu et al. 2021, table 2"], min_length=1)
+    """Where it was published."""
+
+
+class StudySpec(Spec):
+    """Everything a study asks for; a resolved one is stored beside its records."""
+
+    name: Name = Field(examples=["reviews"])
+    """Name of the study and, with the scale, of its folder."""
+    task: TaskSpec = TextClassificationSpec(kind="text-classification")
+    """What is predicted from what."""
+    data: DataSpec = Field(examples=["{source: {kind: files, all: reviews.csv}}"])
+    """Rows, columns, splits."""
+    backbones: dict[Name, BackboneSpec] = Field(default_factory=dict)
+    """Your name for each backbone."""
+    methods: dict[Name, MethodSpec] = Field(min_length=1, examples=["{lora: {kind: lora}}"])
+    """Your name for each method entry; one method can stand twice with different settings."""
+    training: TrainingSpec = TrainingSpec()
+    """Held settings."""
+    seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1)
+    """One trial per candidate and seed; a candidate without randomness runs once."""
+    margin: float = Field(default=2.0, ge=0)
+    """Differences below this do not matter to you, in points (hundredths of the metric; per cent of the best loss)."""
+    execution: ExecutionSpec = ExecutionSpec()
+    """Device, threads, kernels."""
+    measure: MeasureSpec = MeasureSpec()
+    """Probes and latency."""
+    reference: dict[str, ReferenceSpec] = Field(default_factory=dict)
+    """Candidate name (`method` or `method@backbone`) to published figures."""
+    scales: dict[Name, Annotated[dict[str, Any], Partial(lambda: StudySpec)]] = Field(default_factory=dict)
+    """Named sets of overrides, chosen by `--scale`."""
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> StudySpec:
+        raise_misfit(
+            crossing_faults(
+                backbones=self.backbones,
+                methods={name: (method.kind, method.on or ()) for name, method in self.methods.items()},
+                seeds=self.seeds,
+                reference=self.reference,
+            )
+        )
+        return self
+
+    def training_of(self, method: MethodSpec) -> TrainingSpec:
+        """Return the held settings with this method's overrides laid over them, validated."""
+        if not isinstance(method, TunerBase) or not method.training:
+            return self.training
+        return TrainingSpec.model_validate(deep_merge(self.training.model_dump(), method.training))
+
+
+def crossing_faults(
+    *,
+    backbones: Iterable[str],
+    methods: Mapping[str, tuple[object, Sequence[object]]],
+    seeds: Sequence[object],
+    reference: Iterable[str],
+) -> Iterator[tuple[Steps, str]]:
+    """Say where parts of a study do not fit together, from names alone, so that it can be asked of a faulty study.
+
+    `methods` maps each name to its kind and the backbones it runs on.
+    """
+    known = list(backbones)
+    for name, (kind, on) in methods.items():
+        for at, backbone in enumerate(on):
+            if backbone not in known:
+                yield ("methods", name, "on", at), _unknown("backbone", str(backbone), known)
+        if not known and kind in _TUNERS:
+            yield ("methods", name), f"{kind} needs a backbone; add one under `backbones`"
+    for at, seed in enumerate(seeds):
+        if seed in seeds[:at]:
+            yield ("seeds", at), f"seed {seed} stands twice; each may stand once"
+    for candidate in reference:
+        method, _, backbone = candidate.partition("@")
+        if method.partition("[")[0] not in methods:
+            yield ("reference", candidate), _unknown("method", method, methods)
+        if backbone and backbone not in known:
+            yield ("reference", candidate), _unknown("backbone", backbone, known)
+
+
+_TUNERS = {kind for member in specs(MethodSpec) if not issubclass(member, BaselineBase) for kind in kinds(member)}
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    near = did_you_mean(name, known)
+    return sentence(
+        f"'{name}' is no {what} of this study", allowed="" if near else ", ".join(known) or "none", remedy=near
+    )

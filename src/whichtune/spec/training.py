@@ -1,0 +1,98 @@
+"""Held settings: equal for every method of a study unless a method says otherwise."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from whichtune.spec.base import Spec
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class StoppingSpec(Spec):
+    """When a trial ends before its last epoch."""
+
+    patience: int = Field(default=2, ge=1)
+    """Validations without a better score before training stops."""
+    min_gain: float = Field(default=0.0, ge=0)
+    """How much better counts as better, in units of the metric."""
+
+
+class TrainingSpec(Spec):
+    """How every tuner is trained."""
+
+    epochs: float = Field(default=3.0, gt=0)
+    """Passes over the training rows."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps at most; no bound when left out."""
+    batch_size: int = Field(default=16, ge=1)
+    """Rows a forward pass."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches an optimizer step; losses are summed and divided once by all their targets."""
+    max_length: int = Field(default=128, ge=4)
+    """Tokens a text at most; longer ones are cut, counted and shown."""
+    order: Literal["random", "by-length"] = "random"
+    """`by-length` draws random windows of 50 batches and sorts inside them: less padding, less random batches."""
+    optimizer: Literal["adamw"] = "adamw"
+    """AdamW (Loshchilov & Hutter 2019)."""
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """Decay of the two moment estimates, such as `[0.9, 0.999]`."""
+    epsilon: float = Field(default=1e-8, gt=0)
+    """Term in AdamW's denominator."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Decoupled decay of matrices; biases and norms have none."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """Course of the learning rate after warm-up."""
+    warmup: float = Field(default=0.0, ge=0)
+    """Warm-up: a share of all steps below 1, a number of steps from 1 on."""
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    """Greatest norm of the whole gradient; none when null."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of the forward pass; float16 needs a GPU and scales the loss."""
+    gradient_checkpointing: bool = False
+    """Recompute blocks in the backward pass instead of keeping their rows: less memory, more time."""
+    validate_every: int | None = Field(default=None, ge=1)
+    """Optimizer steps between validations; once an epoch when left out."""
+    stopping: StoppingSpec | None = None
+    """Early stopping on the task's first metric; none when left out."""
+    keep: Literal["best", "last"] = "last"
+    """Which weights a trial ends with: of the best validation, or of the last step."""
+    head_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout before the head."""
+
+    @field_validator("warmup")
+    @classmethod
+    def _warmup_counts_steps(cls, warmup: float) -> float:
+        if warmup > 1 and not warmup.is_integer():
+            raise ValueError("from 1 on it is a whole number of steps, below 1 a share of all steps")
+        return warmup
+
+
+class ExecutionSpec(Spec):
+    """Where and how trials run; nothing here decides an outcome beyond rounding."""
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")
+    """`auto` (a GPU when there is one), `cpu`, `cuda` or `cuda:N`."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads of torch; as many as there are cores when left out. Written into the study, used again on resume."""
+    workers: Literal[1] = 1
+    """Processes that train at the same time."""
+    evaluation_batch: int = Field(default=64, ge=1)
+    """Rows a forward pass when predicting."""
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    """Attention kernel."""
+    check: bool = True
+    """Reload each adapter in a clean process and compare its logits before the trial counts as done."""
+
+
+class MeasureSpec(Spec):
+    """What is measured beside quality."""
+
+    probe: bool = True
+    """Measure each candidate's cost alone in a fresh process."""
+    probe_steps: int = Field(default=5, ge=1)
+    """Training steps a probe times, after warm-up."""
+    latency_repeats: int = Field(default=20, ge=1)
+    """Timed forward passes per batch size."""

@@ -1,0 +1,1 @@
+"""Plan, run and resume a study; keep its records."""

@@ -1,0 +1,206 @@
+"""Run one planned trial and leave its record, whatever happens."""
+
+from __future__ import annotations
+
+import shutil
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from whichtune.engine.adapter import SAMPLE_ROWS, AdapterCard, save_adapter
+from whichtune.engine.assembly import Assembly
+from whichtune.engine.build import build_assembly
+from whichtune.engine.fit import Listener
+from whichtune.engine.trial import CurveWriter, Material, Outcome, TunerTrial, count_assembly, run_baseline
+from whichtune.errors import DoesNotFitError, TrialError, UnsupportedError
+from whichtune.measure.clock import PhaseClock
+from whichtune.measure.device import describe_device, synchroniser
+from whichtune.measure.environment import read_git, read_versions
+from whichtune.measure.memory import choose_meter
+from whichtune.records.folder import StudyFolder, TrialFolder
+from whichtune.records.predictions import write_predictions
+from whichtune.records.trial import Failure, Phase, Status, TrialRecord
+from whichtune.spec.methods import TunerBase
+from whichtune.spec.seeds import Streams
+from whichtune.study.plan import Planned, is_baseline, overrides_of, trial_id
+from whichtune.study.sharing import Ledger, Shared
+from whichtune.study.subprocesses import Checker
+
+
+@dataclass
+class Desk:
+    """Everything a trial needs at hand."""
+
+    folder: StudyFolder
+    shared: Shared
+    checker: Checker | None
+    threads: int
+    listeners: Sequence[Listener] = ()
+    ledger: Ledger = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ledger = self.shared.ledger
+
+
+def execute(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialRecord:
+    """Run a trial from nothing; its record says finished, or why not. Only an interrupt gets through."""
+    record = open_record(desk, planned, identity)
+    folder = desk.folder.trial(record.id)
+    shutil.rmtree(folder.path, ignore_errors=True)
+    folder.write(record)
+    clock = _clock(desk, record)
+    try:
+        if is_baseline(planned.method):
+            material = Material(desk.shared.task, desk.shared.data)
+            _keep_outcome(desk, record, folder, run_baseline(planned.method, material, clock))
+        else:
+            _run_tuner(desk, planned, record, clock)
+        record.status = "finished"
+    except Exception as error:  # noqa: BLE001 - a failed trial is a row with its reason; the study goes on
+        _keep_failure(desk, record, error)
+    _close(record, clock)
+    folder.write(record)
+    return record
+
+
+def open_record(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialRecord:
+    """Make the record a trial starts with."""
+    study = desk.shared.study
+    baseline = is_baseline(planned.method)
+    fingerprints = {"data": identity["data"]}
+    if not baseline:
+        fingerprints |= {"weights": identity["backbone"]["weights"], "tokenizer": identity["tokenizer"]}
+    kernel = {"attention": study.execution.attention, "evaluation_batch": study.execution.evaluation_batch}
+    return TrialRecord(
+        id=trial_id(identity),
+        study=study.name,
+        candidate=planned.candidate,
+        method=planned.method_name,
+        kind=planned.method.kind,
+        backbone=planned.backbone,
+        baseline=baseline,
+        seed=planned.seed,
+        deterministic=planned.deterministic,
+        status="running",
+        settings=planned.method.model_dump(mode="json"),
+        training=None if baseline else study.training_of(planned.method).model_dump(mode="json"),
+        overrides=overrides_of(planned.method),
+        identity=identity,
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=read_versions(),
+        git=read_git(),
+        device=describe_device(desk.shared.device, desk.threads) | kernel,
+        fingerprints=fingerprints,
+    )
+
+
+def _clock(desk: Desk, record: TrialRecord) -> PhaseClock:
+    meter, why = choose_meter(desk.shared.device)
+    if meter is None:
+        record.unmeasured["phases.peak_bytes"] = str(why)
+    return PhaseClock(synchronise=synchroniser(desk.shared.device), meter=meter)
+
+
+def _run_tuner(desk: Desk, planned: Planned, record: TrialRecord, clock: PhaseClock) -> None:
+    method, shared = planned.method, desk.shared
+    assert isinstance(method, TunerBase)  # noqa: S101 - the plan tells tuners from baselines
+    assert planned.backbone is not None  # noqa: S101
+    training = shared.study.training_of(method)
+    material = shared.material(planned.backbone, training.max_length)
+    backbone = shared.load(planned.backbone)
+    record.cuts = {split: encoded.cut for split, encoded in material.encoded.items()}
+    record.traps += [f"backbone: {note}" for note in backbone.notes]
+    with clock.phase("attach"):
+        streams = Streams(planned.seed, method.stream)
+        assembly = build_assembly(backbone, method, shared.task.head().outputs, training.head_dropout, streams)
+    try:
+        _keep_counts(record, assembly)
+        folder = desk.folder.trial(record.id)
+        with folder.curve.open("w", encoding="utf-8") as handle:
+            listeners = (CurveWriter(handle), *desk.listeners)
+            size = shared.study.execution.evaluation_batch
+            trial = TunerTrial(assembly, material, method, training, clock, size, listeners)
+            _keep_outcome(desk, record, folder, trial.run())
+        with clock.phase("save"):
+            record.adapter_bytes = _save(desk, planned, assembly, folder)
+    finally:
+        assembly.attachment.detach()
+    if not shared.intact():
+        shared.drop()
+        raise TrialError("frozen tensors of the backbone are not what they were before the trial")
+    _check(desk, record, folder)
+
+
+def _save(desk: Desk, planned: Planned, assembly: Assembly, folder: TrialFolder) -> int:
+    study, data = desk.shared.study, desk.shared.data
+    assert planned.backbone is not None  # noqa: S101
+    training = study.training_of(planned.method)
+    card = AdapterCard(
+        backbone=study.backbones[planned.backbone],
+        weights=assembly.backbone.fingerprint,
+        method=planned.method,
+        labels=data.labels,
+        outputs=desk.shared.task.head().outputs,
+        head_dropout=training.head_dropout,
+        max_length=training.max_length,
+        seed=planned.seed,
+        stream=planned.method.stream,
+    )
+    texts = [example.text for example in data.examples["validation"][:SAMPLE_ROWS]]
+    return save_adapter(folder.adapter, assembly, card, texts)
+
+
+def _check(desk: Desk, record: TrialRecord, folder: TrialFolder) -> None:
+    if desk.checker is None:
+        record.unmeasured["checked"] = "execution.check is off"
+        return
+    record.checked = False
+    with desk.ledger.spending("check", record.id):
+        desk.checker.check(folder.adapter, str(record.backbone))
+    record.checked = True
+
+
+def _keep_counts(record: TrialRecord, assembly: Assembly) -> None:
+    record.parameters, why = count_assembly(assembly)
+    if record.parameters.trainable_theory is None:
+        record.unmeasured["parameters.trainable_theory"] = why
+    elif record.parameters.trainable_theory != record.parameters.trainable:
+        counts = f"{record.parameters.trainable_theory:,} by theory, {record.parameters.trainable:,} measured"
+        record.traps.append(f"trainable parameters: {counts}")
+    record.trained_names = list(assembly.attachment.trained)
+    record.matched_modules = list(assembly.attachment.matched)
+
+
+def _keep_outcome(desk: Desk, record: TrialRecord, folder: TrialFolder, outcome: Outcome) -> None:
+    task = desk.shared.task
+    write_predictions(folder.predictions, outcome.predictions)
+    record.scores = {table.split: task.evaluate(table) for table in outcome.predictions}
+    record.steps, record.epochs, record.kept_step = outcome.steps, outcome.epochs, outcome.kept_step
+    record.evaluated_merged = outcome.merged
+    tested = record.scores["test"]
+    if tested.predicted_labels == 1 and not record.baseline:
+        record.traps.append("predicts one class for every test example: it has not learned")
+
+
+def _keep_failure(desk: Desk, record: TrialRecord, error: Exception) -> None:
+    status: Status = "failed"
+    if isinstance(error, DoesNotFitError):
+        status = "does-not-fit"
+    elif isinstance(error, UnsupportedError):
+        status = "unsupported"
+    told = None if isinstance(error, UnsupportedError) else "".join(traceback.format_exception(error))
+    record.status = status
+    record.failure = Failure(kind=type(error).__name__, message=str(error), traceback=told)
+    if not desk.shared.intact():
+        desk.shared.drop()
+
+
+def _close(record: TrialRecord, clock: PhaseClock) -> None:
+    timeline = clock.read()
+    record.phases = {
+        name: Phase(seconds=figures.seconds, peak_bytes=figures.peak_bytes) for name, figures in timeline.phases.items()
+    }
+    record.wall_seconds = timeline.wall_seconds
+    record.ended_at = datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,106 @@
+"""Which trials a study consists of, and the identity of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from whichtune.methods import BASELINES, TUNERS
+from whichtune.records.trial import PROTOCOL_VERSION
+from whichtune.spec.digest import digest
+from whichtune.spec.grids import expand_grid
+from whichtune.spec.methods import MethodSpec, TunerBase
+from whichtune.spec.study import StudySpec
+
+NOT_IDENTITY = {"on", "grid", "training", "stream"}
+"""Fields of a method entry that say where it runs, or are in the identity under another name."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One trial to be run: a candidate and a seed."""
+
+    candidate: str
+    method_name: str
+    method: MethodSpec
+    backbone: str | None
+    seed: int
+    deterministic: bool
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """What the outcome rests on beside the settings."""
+
+    data: str
+    weights: dict[str, str]
+    tokenizers: dict[str, str]
+
+
+def plan_study(study: StudySpec) -> list[Planned]:
+    """List every trial: baselines first, then backbone by backbone, so that each is loaded once."""
+    candidates = [one for name, method in study.methods.items() for one in _candidates(study, name, method)]
+    places = {name: place for place, name in enumerate(study.backbones)}
+    ordered = sorted(candidates, key=lambda one: -1 if one.backbone is None else places[one.backbone])
+    return [trial for one in ordered for trial in _seeds(study, one)]
+
+
+def identity_of(planned: Planned, study: StudySpec, known: Fingerprints) -> dict[str, Any]:
+    """Return exactly what decides a trial's outcome, and nothing else: no device, workers, folders, trackers."""
+    method = planned.method
+    identity: dict[str, Any] = {
+        "protocol": PROTOCOL_VERSION,
+        "task": study.task.model_dump(mode="json"),
+        "method": method.model_dump(mode="json", exclude=NOT_IDENTITY),
+        "stream": method.stream,
+        "seed": planned.seed,
+        "data": known.data,
+    }
+    if planned.backbone is not None:
+        spec = study.backbones[planned.backbone]
+        identity["training"] = study.training_of(method).model_dump(mode="json")
+        identity["backbone"] = {"weights": known.weights[planned.backbone], "dtype": spec.dtype,
+                                "keep_blocks": spec.keep_blocks}
+        identity["tokenizer"] = known.tokenizers[planned.backbone]
+    return identity
+
+
+def trial_id(identity: dict[str, Any]) -> str:
+    """Hash an identity."""
+    return digest(identity)
+
+
+def probe_id(planned: Planned, identity: dict[str, Any], device: str, threads: int) -> str:
+    """Hash what changes a candidate's cost alone: not the learning rate, not the seed, but the device and threads."""
+    method = {key: value for key, value in identity["method"].items() if key != "learning_rate"}
+    costly = {key: identity[key] for key in ("task", "data", "training", "backbone") if key in identity}
+    return digest([method, costly, device, threads])
+
+
+def is_baseline(method: MethodSpec) -> bool:
+    """Whether a method needs no backbone."""
+    return type(method) in BASELINES
+
+
+def overrides_of(method: MethodSpec) -> dict[str, Any]:
+    """Return the held settings a method changes."""
+    return dict(method.training) if isinstance(method, TunerBase) else {}
+
+
+def _candidates(study: StudySpec, name: str, method: MethodSpec) -> list[Planned]:
+    expanded = expand_grid(name, method)
+    if type(method) in BASELINES:
+        fixed = BASELINES[type(method)].deterministic
+        return [Planned(label, name, spec, None, 0, fixed) for label, spec in expanded]
+    assert type(method) in TUNERS  # noqa: S101 - the tables cover the union; a test holds them to it
+    backbones = method.on or tuple(study.backbones)
+    return [
+        Planned(f"{label}@{backbone}", name, spec, backbone, 0, deterministic=False)
+        for backbone in backbones
+        for label, spec in expanded
+    ]
+
+
+def _seeds(study: StudySpec, one: Planned) -> list[Planned]:
+    seeds = study.seeds[:1] if one.deterministic else study.seeds
+    return [Planned(one.candidate, one.method_name, one.method, one.backbone, seed, one.deterministic) for seed in seeds]

@@ -1,0 +1,64 @@
+"""The probing process: `python -m whichtune.study.probing STUDY REQUEST` measures one candidate alone, and ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from whichtune.data.storing import read_examples
+from whichtune.engine.build import build_assembly
+from whichtune.engine.probe import probe
+from whichtune.engine.trial import TunerTrial
+from whichtune.errors import RecordError
+from whichtune.fetch.atomic import write_text
+from whichtune.measure.clock import PhaseClock
+from whichtune.measure.device import pick_device, set_threads
+from whichtune.measure.environment import read_versions
+from whichtune.records.folder import StudyFolder
+from whichtune.records.trial import Probe
+from whichtune.spec.methods import TunerBase
+from whichtune.spec.read import load_stored_study
+from whichtune.spec.seeds import Streams
+from whichtune.study.plan import Planned, plan_study
+from whichtune.study.sharing import Ledger, Shared
+from whichtune.tasks import build_task
+
+
+def main(study: str, request: str) -> None:
+    """Build the candidate as a trial would, measure it, and write its record."""
+    asked = json.loads(request)
+    folder = StudyFolder(Path(study))
+    spec, _ = load_stored_study(folder.spec)
+    threads = set_threads(asked["threads"])
+    data = read_examples(folder.examples)
+    shared = Shared(spec, data, build_task(spec.task, data.labels), pick_device(asked["device"]), Ledger(folder.costs("probes")))
+    planned = _find(plan_study(spec), asked["candidate"])
+    trial = _assemble(shared, planned)
+    alone = probe(trial, spec.measure)
+    record = Probe(id=asked["id"], candidate=planned.candidate, method=planned.method_name, backbone=planned.backbone,
+                   device=str(shared.device), threads=threads, alone=alone, versions=read_versions())
+    write_text(folder.probe(asked["id"]), record.model_dump_json(indent=1))
+
+
+def _find(plan: list[Planned], candidate: str) -> Planned:
+    for planned in plan:
+        if planned.candidate == candidate:
+            return planned
+    raise RecordError(f"no candidate named '{candidate}' in this study")
+
+
+def _assemble(shared: Shared, planned: Planned) -> TunerTrial:
+    assert isinstance(planned.method, TunerBase)  # noqa: S101 - only tuners are probed
+    assert planned.backbone is not None  # noqa: S101
+    training = shared.study.training_of(planned.method)
+    backbone = shared.load(planned.backbone)
+    material = shared.material(planned.backbone, training.max_length)
+    streams = Streams(planned.seed, planned.method.stream)
+    assembly = build_assembly(backbone, planned.method, shared.task.head().outputs, training.head_dropout, streams)
+    size = shared.study.execution.evaluation_batch
+    return TunerTrial(assembly, material, planned.method, training, PhaseClock(), size)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

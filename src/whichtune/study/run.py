@@ -1,0 +1,208 @@
+"""Run a study: read the data, run what is not finished, prove adapters, probe costs. The same command resumes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from whichtune.data.examples import DataReport, DataSet
+from whichtune.data.load import load_data
+from whichtune.data.storing import write_examples
+from whichtune.engine.fit import Listener
+from whichtune.errors import RecordError, TrialError
+from whichtune.fetch.atomic import write_text
+from whichtune.fetch.locks import LockedError, hold_lock
+from whichtune.measure.device import pick_device, set_threads
+from whichtune.records.folder import StudyFolder
+from whichtune.records.trial import TrialRecord
+from whichtune.spec.read import load_stored_study
+from whichtune.spec.study import StudySpec
+from whichtune.spec.write import dump_study
+from whichtune.study.execute import Desk, execute
+from whichtune.study.plan import Fingerprints, Planned, identity_of, is_baseline, plan_study, probe_id, trial_id
+from whichtune.study.sharing import Ledger, Shared
+from whichtune.study.subprocesses import Checker, run_probe
+from whichtune.tasks import build_task
+
+
+class Watcher(Listener, Protocol):
+    """Told how the study goes on; a progress display or plain lines."""
+
+    def on_data(self, report: DataReport) -> None:
+        """The data are read."""
+        ...
+
+    def on_trial(self, planned: Planned, place: int, total: int) -> None:
+        """A trial starts, or was found finished."""
+        ...
+
+    def on_trial_end(self, record: TrialRecord, *, found: bool) -> None:
+        """A trial is over; `found` says that an earlier run had finished it."""
+        ...
+
+    def on_note(self, text: str) -> None:
+        """Something else to say."""
+        ...
+
+
+@dataclass
+class StudyOutcome:
+    """How a study ended."""
+
+    folder: StudyFolder
+    records: list[TrialRecord] = field(default_factory=list)
+    probe_failures: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[TrialRecord]:
+        """Trials that did not finish; one that makes no sense on its backbone is an answer, not a failure."""
+        return [record for record in self.records if record.status not in ("finished", "unsupported")]
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every trial finished, else 1."""
+        return 1 if self.failed else 0
+
+
+def run_study(study: StudySpec, root: Path, watcher: Watcher, *, scale: str | None = None) -> StudyOutcome:
+    """Run every trial of a study that is not finished yet, under `root/<name>` or `root/<name>-<scale>`."""
+    folder = StudyFolder(root / (study.name if scale is None else f"{study.name}-{scale}"))
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder), stopping_on_signals():
+        return _run(study, folder, watcher)
+
+
+@contextmanager
+def alone_in(folder: StudyFolder) -> Iterator[None]:
+    """Refuse to run a study that another process is running."""
+    try:
+        with hold_lock(folder.path / ".lock"):
+            yield
+    except LockedError as error:
+        raise RecordError(f"{folder.path}: another process is running this study", remedy="wait for it or stop it") from error
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[None]:
+    """Let `kill` stop a study as Ctrl-C does: between two writes, never in the middle of one."""
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(study: StudySpec, folder: StudyFolder, watcher: Watcher) -> StudyOutcome:
+    device = pick_device(study.execution.device)
+    threads = _decide_threads(study, folder)
+    set_threads(threads)
+    write_text(folder.spec, dump_study(study, {"device": str(device), "threads": threads}))
+    ledger = Ledger(folder.costs("main"))
+    data = _read_data(study, folder, ledger, watcher)
+    shared = Shared(study, data, build_task(study.task, data.labels), device, ledger)
+    checker = Checker(folder.path, str(device), threads) if study.execution.check else None
+    desk = Desk(folder, shared, checker, threads, (watcher,))
+    try:
+        outcome = StudyOutcome(folder, list(_trials(desk, watcher)))
+    finally:
+        if checker is not None:
+            checker.close()
+    shared.drop()
+    if study.measure.probe:
+        outcome.probe_failures = _probe_all(desk, outcome.records, watcher)
+    return outcome
+
+
+def _decide_threads(study: StudySpec, folder: StudyFolder) -> int:
+    """Take the threads the study asks for, else those its first run used, else all cores."""
+    if study.execution.threads is not None:
+        return study.execution.threads
+    if folder.spec.is_file():
+        earlier = load_stored_study(folder.spec)[1].get("threads")
+        if isinstance(earlier, int):
+            return earlier
+    return set_threads()
+
+
+def _read_data(study: StudySpec, folder: StudyFolder, ledger: Ledger, watcher: Watcher) -> DataSet:
+    with ledger.spending("read data"):
+        data = load_data(study.data)
+    write_examples(folder.examples, data)
+    write_text(folder.data_report, json.dumps(dataclasses.asdict(data.report), indent=1))
+    watcher.on_data(data.report)
+    return data
+
+
+def _trials(desk: Desk, watcher: Watcher) -> Iterator[TrialRecord]:
+    """Run what is not finished, in the plan's order; the plan on disk grows as identities become known."""
+    plan = plan_study(desk.shared.study)
+    listed: list[dict[str, Any]] = []
+    for place, planned in enumerate(plan):
+        identity = identity_of(planned, desk.shared.study, _fingerprints(desk.shared, planned))
+        listed.append({"id": trial_id(identity), "candidate": planned.candidate, "seed": planned.seed})
+        write_text(desk.folder.plan, json.dumps({"total": len(plan), "trials": listed}, indent=1))
+        watcher.on_trial(planned, place, len(plan))
+        found = _finished(desk.folder, planned, trial_id(identity))
+        record = found or execute(desk, planned, identity)
+        watcher.on_trial_end(record, found=found is not None)
+        yield record
+
+
+def _fingerprints(shared: Shared, planned: Planned) -> Fingerprints:
+    if planned.backbone is None:
+        return Fingerprints(shared.data.fingerprint, {}, {})
+    backbone = shared.load(planned.backbone)
+    name = planned.backbone
+    return Fingerprints(shared.data.fingerprint, {name: backbone.fingerprint}, {name: backbone.encoder.fingerprint})
+
+
+def _finished(folder: StudyFolder, planned: Planned, identifier: str) -> TrialRecord | None:
+    """Return the record of a finished trial; names may have changed since, the outcome has not."""
+    trial = folder.trial(identifier)
+    if not trial.record.is_file():
+        return None
+    record = trial.read()
+    if record.status not in ("finished", "unsupported"):
+        return None
+    if (record.candidate, record.method, record.backbone) != (planned.candidate, planned.method_name, planned.backbone):
+        record.candidate, record.method, record.backbone = planned.candidate, planned.method_name, planned.backbone
+        trial.write(record)
+    return record
+
+
+def _probe_all(desk: Desk, records: Sequence[TrialRecord], watcher: Watcher) -> list[str]:
+    """Probe each finished candidate once, one after another, with nothing else running."""
+    failures: list[str] = []
+    for planned, record in zip(plan_study(desk.shared.study), records, strict=True):
+        if is_baseline(planned.method) or record.status != "finished":
+            continue
+        identifier = probe_id(planned, record.identity, str(desk.shared.device), desk.threads)
+        if not desk.folder.probe(identifier).is_file():
+            watcher.on_note(f"cost alone: {planned.candidate}")
+            asked = {"id": identifier, "candidate": planned.candidate, "device": str(desk.shared.device), "threads": desk.threads}
+            try:
+                with desk.ledger.spending("probe", planned.candidate):
+                    run_probe(desk.folder.path, asked)
+            except TrialError as error:
+                failures.append(str(error))
+                watcher.on_note(str(error))
+                continue
+        _name_probe(desk.folder, record, identifier)
+    return failures
+
+
+def _name_probe(folder: StudyFolder, record: TrialRecord, identifier: str) -> None:
+    if record.probe != identifier:
+        record.probe = identifier
+        folder.trial(record.id).write(record)

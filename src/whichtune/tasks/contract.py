@@ -1,0 +1,64 @@
+"""What the engine asks of a task: rows in, a loss and predictions out; a task never calls a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from whichtune.data.batch import Encoded
+from whichtune.data.examples import Example
+from whichtune.layers.heads import HeadRequest
+from whichtune.models.encoder import TextEncoder
+from whichtune.records.predictions import Predictions
+from whichtune.records.trial import SplitScores
+from whichtune.tasks.scored import Scored
+
+
+class Task(Protocol):
+    """examples -> encoded rows -> (outputs) -> loss and predictions -> scores."""
+
+    labels: tuple[str, ...]
+
+    @property
+    def metric(self) -> str:
+        """The metric that choices and comparisons use."""
+        ...
+
+    def head(self) -> HeadRequest:
+        """What the head must give."""
+        ...
+
+    def targets(self, examples: Sequence[Example]) -> np.ndarray:
+        """Gold answers as indices."""
+        ...
+
+    def encode(self, examples: Sequence[Example], encoder: TextEncoder, max_length: int) -> Encoded:
+        """Token ids of the examples, cut to `max_length` tokens."""
+        ...
+
+    def count(self, targets: Tensor) -> int:
+        """How many targets a loss is divided by."""
+        ...
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+        """Summed loss and the number of its targets."""
+        ...
+
+    def score(self, outputs: Tensor, targets: Tensor) -> Scored:
+        """Predictions of one batch."""
+        ...
+
+    def score_shares(self, shares: np.ndarray, targets: np.ndarray) -> Scored:
+        """Predictions from probabilities that no model made."""
+        ...
+
+    def tabulate(self, split: str, examples: Sequence[Example], scored: Scored) -> Predictions:
+        """Scored rows beside their examples."""
+        ...
+
+    def evaluate(self, predictions: Predictions) -> SplitScores:
+        """Every metric, the study's own first."""
+        ...

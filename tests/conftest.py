@@ -1,0 +1,78 @@
+"""What every test may lean on: one thread, no network, a tiny data set, tiny random backbones."""
+
+import os
+import random
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+import torch
+
+from whichtune.data.examples import DataReport, DataSet, Example
+from whichtune.engine.build import build_assembly
+from whichtune.engine.encoding import encode_splits
+from whichtune.engine.trial import Material, TunerTrial
+from whichtune.measure.clock import PhaseClock
+from whichtune.models.backbone import LoadRequest
+from whichtune.models.load import load_backbone
+from whichtune.spec.backbones import RandomBackbone
+from whichtune.spec.seeds import Streams
+from whichtune.spec.tasks import TextClassificationSpec
+from whichtune.spec.training import TrainingSpec
+from whichtune.tasks import build_task
+
+torch.set_num_threads(1)
+
+WORDS = {"good": ["fine", "great", "lovely", "bright"], "bad": ["dull", "poor", "awful", "grim"]}
+
+
+@pytest.fixture(scope="session")
+def tiny_data():
+    """Sixty-four texts in two classes that a tiny model can tell apart by their letters."""
+    draw = random.Random(0)
+    sizes = {"train": 32, "validation": 16, "test": 16}
+    examples = {
+        split: tuple(
+            Example(f"{split}:{index}", split, " ".join(draw.choices(WORDS[gold], k=draw.randint(1, 6))), gold, f"tiny:{index}")
+            for index in range(size)
+            for gold in [("good", "bad")[index % 2]]
+        )
+        for split, size in sizes.items()
+    }
+    report = DataReport("tiny", {split: {"bad": size // 2, "good": size // 2} for split, size in sizes.items()})
+    return DataSet(examples, ("bad", "good"), "tiny-data", report)
+
+
+@pytest.fixture(scope="session")
+def tiny_task(tiny_data):
+    return build_task(TextClassificationSpec(kind="text-classification"), tiny_data.labels)
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone():
+    """Make a tiny random backbone of a family."""
+
+    def make(family="bert", **config):
+        return load_backbone(RandomBackbone(kind="random", family=family, config=config), LoadRequest())
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def tiny_trial(tiny_data, tiny_task, cache_folder):
+    """Assemble a trial of a method on a backbone over the tiny data."""
+
+    def make(backbone, method, seed=1, listeners=(), **training):
+        training = TrainingSpec(**({"epochs": 2, "batch_size": 8, "max_length": 24} | training))
+        encoded = encode_splits(tiny_data, tiny_task, backbone.encoder, training.max_length, cache_folder)
+        material = Material(tiny_task, tiny_data, encoded)
+        assembly = build_assembly(backbone, method, 2, training.head_dropout, Streams(seed, method.stream))
+        return TunerTrial(assembly, material, method, training, PhaseClock(), 8, listeners)
+
+    return make

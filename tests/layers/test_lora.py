@@ -1,0 +1,122 @@
+import pytest
+import torch
+from torch import nn
+
+from whichtune.errors import TrialError
+from whichtune.layers.lora import LoraAdapter, LoraBank, LoraShape
+from whichtune.layers.masks import MaskSource, StepKey
+from whichtune.spec.seeds import Streams
+
+
+def make_adapter(width=(6, 4), out=None, rate=0.0, seed=1, shape=LoraShape(2, 8)):
+    key = StepKey(Streams(seed))
+    adapter = LoraAdapter(shape, width, MaskSource(key, "x", rate), out)
+    adapter.initialise(seed)
+    nn.init.normal_(adapter.up, generator=torch.Generator().manual_seed(seed))
+    return adapter
+
+
+def make_bank(**adapter):
+    base = nn.Linear(6, 4)
+    bank = LoraBank(base)
+    bank.add_slot([make_adapter(**adapter)])
+    return bank
+
+
+def test_a_fresh_adapter_changes_nothing():
+    bank = make_bank()
+    nn.init.zeros_(bank.slots[0][0].up)
+    rows = torch.randn(3, 5, 6)
+    assert torch.equal(bank(rows), bank.base(rows))
+
+
+def test_the_product_is_scaled_by_alpha_over_rank():
+    bank = make_bank()
+    adapter, rows = bank.slots[0][0], torch.randn(3, 6)
+    expected = bank.base(rows) + 4.0 * (rows @ adapter.down.T @ adapter.up.T)
+    assert torch.allclose(bank(rows), expected, atol=1e-6)
+
+
+def test_the_rank_stabilised_scale():
+    assert LoraShape(4, 8, rslora=True).scale == 4.0
+    assert LoraShape(4, 8).scale == 2.0
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.float16, 1e-2), (torch.bfloat16, 5e-2)])
+def test_merging_agrees_and_unmerging_is_exact(dtype, tolerance):
+    bank = make_bank().to(dtype).eval()
+    before, rows = bank.base.weight.detach().clone(), torch.randn(32, 6, dtype=dtype)
+    unmerged = bank(rows)
+    bank.merge()
+    merged = bank(rows)
+    assert not torch.equal(bank.base.weight, before)
+    assert (merged - unmerged).abs().max() <= tolerance * unmerged.float().std()
+    bank.unmerge()
+    assert torch.equal(bank.base.weight, before)
+    assert torch.equal(bank(rows), unmerged)
+
+
+def test_train_and_eval_move_nothing():
+    bank = make_bank()
+    before = bank.base.weight.detach().clone()
+    bank.eval()
+    bank.train()
+    bank.eval()
+    assert torch.equal(bank.base.weight, before)
+    assert not bank.merged
+
+
+def test_a_fused_projection_takes_adapters_on_its_slices():
+    base = nn.Linear(6, 12)
+    bank = LoraBank(base)
+    query, value = make_adapter(out=slice(0, 4), seed=1), make_adapter(out=slice(8, 12), seed=2)
+    bank.add_slot([query, value])
+    rows = torch.randn(5, 6)
+    delta = bank(rows) - base(rows)
+    assert torch.allclose(delta[:, :4], query(rows), atol=1e-6)
+    assert torch.equal(delta[:, 4:8], torch.zeros(5, 4))
+    assert torch.allclose(delta[:, 8:], value(rows), atol=1e-6)
+    unmerged = bank(rows)
+    bank.merge()
+    assert torch.allclose(bank(rows), unmerged, atol=1e-5)
+
+
+def test_a_transposed_weight_is_merged_transposed():
+    class Transposed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(6, 4))
+
+        def forward(self, rows):
+            return rows @ self.weight
+
+    bank = LoraBank(Transposed(), transposed=True)
+    bank.add_slot([make_adapter()])
+    rows = torch.randn(5, 6)
+    unmerged = bank(rows)
+    bank.merge()
+    assert torch.allclose(bank(rows), unmerged, atol=1e-5)
+
+
+def test_slots_see_their_own_rows_alone():
+    bank = make_bank(seed=1)
+    bank.add_slot([make_adapter(seed=2)])
+    rows = torch.randn(5, 6)
+    bank.routes = [slice(0, 2), slice(2, 5)]
+    together = bank(rows)
+    bank.routes = None
+    assert torch.allclose(together[:2], bank(rows)[:2], atol=1e-6)
+    other = bank.base(rows) + bank.slots[1][0](rows)
+    assert torch.allclose(together[2:], other[2:], atol=1e-6)
+    with pytest.raises(TrialError, match="share this projection"):
+        bank.merge()
+
+
+def test_merging_twice_is_refused():
+    bank = make_bank()
+    bank.merge()
+    with pytest.raises(TrialError, match="already merged"):
+        bank.merge()
+    bank.unmerge()
+    with pytest.raises(TrialError, match="not merged"):
+        bank.unmerge()
