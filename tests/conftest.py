@@ -8,14 +8,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
+from whichtune.models.backbone import LoadRequest
+from whichtune.models.load import load_backbone
 
 from whichtune.data.examples import DataReport, DataSet, Example
 from whichtune.engine.build import build_assembly
 from whichtune.engine.encoding import encode_splits
 from whichtune.engine.trial import Material, TunerTrial
 from whichtune.measure.clock import PhaseClock
-from whichtune.models.backbone import LoadRequest
-from whichtune.models.load import load_backbone
 from whichtune.spec.backbones import RandomBackbone
 from whichtune.spec.seeds import Streams
 from whichtune.spec.tasks import TextClassificationSpec
@@ -34,7 +34,13 @@ def tiny_data():
     sizes = {"train": 32, "validation": 16, "test": 16}
     examples = {
         split: tuple(
-            Example(f"{split}:{index}", split, " ".join(draw.choices(WORDS[gold], k=draw.randint(1, 6))), gold, f"tiny:{index}")
+            Example(
+                f"{split}:{index}",
+                split,
+                " ".join(draw.choices(WORDS[gold], k=draw.randint(1, 6))),
+                gold,
+                f"tiny:{index}",
+            )
             for index in range(size)
             for gold in [("good", "bad")[index % 2]]
         )

@@ -21,7 +21,13 @@ METHODS = {
     "last-layers with norm": {"kind": "last-layers", "final_norm": True},
     "frozen-features": {"kind": "frozen-features", "learning_rate": 3e-2},
     "lora": {"kind": "lora", "learning_rate": 1e-2},
-    "lora everywhere": {"kind": "lora", "learning_rate": 1e-2, "targets": ["all-linear"], "bias": "all", "rslora": True},
+    "lora everywhere": {
+        "kind": "lora",
+        "learning_rate": 1e-2,
+        "targets": ["all-linear"],
+        "bias": "all",
+        "rslora": True,
+    },
     "lora, mean pooling": {"kind": "lora", "learning_rate": 1e-2, "pooling": "mean", "bias": "lora-only"},
 }
 NO_NORM = "`final_norm` is asked for, but a {} trunk has no norm after its last block"
@@ -51,13 +57,20 @@ def trained(tiny_backbone, tiny_trial, tmp_path_factory):
         initial = loss_of(trial)
         start = {name: tensor.detach().clone() for name, tensor in trial.assembly.attachment.trained.items()}
         outcome = trial.run()
-        moved = {name for name, tensor in trial.assembly.attachment.trained.items() if not torch.equal(tensor, start[name])}
+        moved = {
+            name for name, tensor in trial.assembly.attachment.trained.items() if not torch.equal(tensor, start[name])
+        }
         place = folder / f"{method}-{family}"
         save(place, trial, method, family)
         logits = torch.tensor(json.loads((place / "sample.json").read_text())["logits"])
         cells[method, family] = {
-            "losses": (initial, loss_of(trial)), "moved": moved, "declared": set(start), "folder": place,
-            "counts": count_assembly(trial.assembly), "outcome": outcome, "logits": logits,
+            "losses": (initial, loss_of(trial)),
+            "moved": moved,
+            "declared": set(start),
+            "folder": place,
+            "counts": count_assembly(trial.assembly),
+            "outcome": outcome,
+            "logits": logits,
         }
         trial.assembly.attachment.detach()
         after = backbone.trunk.state_dict()
@@ -77,8 +90,15 @@ def loss_of(trial):
 
 def save(place, trial, method, family):
     card = AdapterCard(
-        backbone=RandomBackbone(kind="random", family=family), weights=trial.assembly.backbone.fingerprint,
-        method=spec_of(method), labels=trial.material.task.labels, outputs=2, head_dropout=0.1, max_length=24, seed=1, stream=0,
+        backbone=RandomBackbone(kind="random", family=family),
+        weights=trial.assembly.backbone.fingerprint,
+        method=spec_of(method),
+        labels=trial.material.task.labels,
+        outputs=2,
+        head_dropout=0.1,
+        max_length=24,
+        seed=1,
+        stream=0,
     )
     save_adapter(place, trial.assembly, card, ["fine great", "dull"])
 

@@ -9,7 +9,9 @@ from whichtune.spec.training import TrainingSpec
 
 def encoded(rows=37):
     lengths = np.random.default_rng(0).integers(1, 9, rows)
-    return Encoded(np.arange(lengths.sum(), dtype=np.int32), np.concatenate([[0], lengths.cumsum()]), np.zeros(rows, np.int64))
+    return Encoded(
+        np.arange(lengths.sum(), dtype=np.int32), np.concatenate([[0], lengths.cumsum()]), np.zeros(rows, np.int64)
+    )
 
 
 @pytest.mark.parametrize("order", ["random", "by-length"])

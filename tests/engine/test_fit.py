@@ -75,7 +75,13 @@ def test_checkpointing_does_not_freeze_adapters(tiny_backbone, tiny_trial):
     losses = []
     for checkpointing in (False, True):
         curve = Curve()
-        trial = tiny_trial(tiny_backbone(), LoraSpec(kind="lora"), listeners=(curve,), gradient_checkpointing=checkpointing, max_steps=6)
+        trial = tiny_trial(
+            tiny_backbone(),
+            LoraSpec(kind="lora"),
+            listeners=(curve,),
+            gradient_checkpointing=checkpointing,
+            max_steps=6,
+        )
         run = trial.prepare()
         fit([run])
         assert run.failure is None
@@ -96,7 +102,9 @@ def test_frozen_tensors_do_not_move(tiny_backbone, tiny_trial):
 def test_early_stopping_and_the_best_weights(tiny_backbone, tiny_trial):
     curve = Curve()
     stopping = {"patience": 1, "min_gain": 0.5}
-    trial = tiny_trial(tiny_backbone(), FullSpec(kind="full"), listeners=(curve,), epochs=9, stopping=stopping, keep="best")
+    trial = tiny_trial(
+        tiny_backbone(), FullSpec(kind="full"), listeners=(curve,), epochs=9, stopping=stopping, keep="best"
+    )
     outcome = trial.run()
     assert outcome.kept_step == 4
     assert outcome.steps == 8, "one epoch without a gain of 0.5, then it stops"

@@ -7,10 +7,12 @@ from whichtune.layers.lora import LoraAdapter, LoraBank, LoraShape
 from whichtune.layers.masks import MaskSource, StepKey
 from whichtune.spec.seeds import Streams
 
+SHAPE = LoraShape(rank=2, alpha=8)
 
-def make_adapter(width=(6, 4), out=None, rate=0.0, seed=1, shape=LoraShape(2, 8)):
+
+def make_adapter(width=(6, 4), out=None, rate=0.0, seed=1):
     key = StepKey(Streams(seed))
-    adapter = LoraAdapter(shape, width, MaskSource(key, "x", rate), out)
+    adapter = LoraAdapter(SHAPE, width, MaskSource(key, "x", rate), out)
     adapter.initialise(seed)
     nn.init.normal_(adapter.up, generator=torch.Generator().manual_seed(seed))
     return adapter

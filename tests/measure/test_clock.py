@@ -42,11 +42,14 @@ class Memory:
         return self.peak
 
 
+def fail_after(timer: Timer, nanoseconds: int, failure: type[BaseException]) -> None:
+    timer.run(nanoseconds)
+    raise failure
+
+
 NODES = st.recursive(
     st.tuples(st.integers(0, 10**12), st.just("run"), st.just(())),
-    lambda inner: st.tuples(
-        st.integers(0, 10**12), st.sampled_from(PHASES), st.lists(inner, max_size=4).map(tuple)
-    ),
+    lambda inner: st.tuples(st.integers(0, 10**12), st.sampled_from(PHASES), st.lists(inner, max_size=4).map(tuple)),
     max_leaves=20,
 )
 
@@ -72,10 +75,9 @@ def test_phases_add_up_to_the_wall_time_exactly(nodes, failure):
     for node in nodes:
         walk(node, "other")
     if failure is not None:
+        expected["save"] += 7
         with pytest.raises(failure), clock.phase("step"), clock.phase("save"):
-            timer.run(7)
-            expected["save"] += 7
-            raise failure
+            fail_after(timer, 7, failure)
     assert clock.current == "other"
     timeline = clock.read()
     assert sum(figures.nanoseconds for figures in timeline.phases.values()) == timeline.wall_nanoseconds
@@ -193,8 +195,7 @@ def test_an_interrupt_leaves_the_clock_usable():
     timer = Timer()
     clock = PhaseClock(now=timer)
     with pytest.raises(KeyboardInterrupt), clock.phase("step"):
-        timer.run(2)
-        raise KeyboardInterrupt
+        fail_after(timer, 2, KeyboardInterrupt)
     with clock.phase("save"):
         timer.run(3)
     phases = clock.read().phases
@@ -206,11 +207,14 @@ def test_a_broken_device_does_not_hide_the_error_on_its_way_up():
         if broken:
             raise OSError("device")
 
+    def fail_and_break():
+        broken.append(1)
+        raise ValueError("the reason")
+
     broken = []
     clock = PhaseClock(now=Timer(), synchronise=synchronise)
     with pytest.raises(ValueError, match="the reason"), clock.phase("step"):
-        broken.append(1)
-        raise ValueError("the reason")
+        fail_and_break()
     assert clock.current == "other"
     with pytest.raises(OSError, match="device"), clock.phase("step"):
         pass

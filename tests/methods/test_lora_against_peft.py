@@ -11,7 +11,10 @@ from whichtune.engine.optimizing import build_optimizer
 from whichtune.spec.methods import LoraSpec
 from whichtune.spec.training import TrainingSpec
 
-CLASSES = {"bert": (BertConfig, BertForSequenceClassification), "roberta": (RobertaConfig, RobertaForSequenceClassification)}
+CLASSES = {
+    "bert": (BertConfig, BertForSequenceClassification),
+    "roberta": (RobertaConfig, RobertaForSequenceClassification),
+}
 
 
 def make_peer(family, backbone, head, targets):

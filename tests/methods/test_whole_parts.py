@@ -12,7 +12,10 @@ def opened(trial):
 def test_full_opens_everything_but_what_cannot_learn(tiny_backbone, tiny_trial):
     backbone = tiny_backbone()
     trial = tiny_trial(backbone, FullSpec(kind="full"))
-    everything = {f"trunk.{name}" for name, _ in backbone.trunk.named_parameters()} | {"head.out.weight", "head.out.bias"}
+    everything = {f"trunk.{name}" for name, _ in backbone.trunk.named_parameters()} | {
+        "head.out.weight",
+        "head.out.bias",
+    }
     keys = {f"trunk.encoder.layer.{block}.attention.self.key.bias" for block in (0, 1)}
     assert opened(trial) == everything - keys
     assert set(trial.assembly.attachment.inert) == keys
@@ -45,16 +48,24 @@ def test_lora_opens_the_biases_it_is_asked_for(bias, count, tiny_backbone, tiny_
     backbone = tiny_backbone()
     trial = tiny_trial(backbone, LoraSpec(kind="lora", bias=bias))
     attachment = trial.assembly.attachment
-    own = sum(tensor.numel() for name, tensor in (attachment.trained | attachment.inert).items() if name.startswith("trunk."))
+    own = sum(
+        tensor.numel() for name, tensor in (attachment.trained | attachment.inert).items() if name.startswith("trunk.")
+    )
     everything = sum(tensor.numel() for name, tensor in backbone.trunk.named_parameters() if name.endswith("bias"))
     assert own == (everything if count is None else count)
-    assert attachment.theory.trainable == sum(tensor.numel() for tensor in (attachment.trained | attachment.inert).values())
+    assert attachment.theory.trainable == sum(
+        tensor.numel() for tensor in (attachment.trained | attachment.inert).values()
+    )
 
 
 def test_only_declared_tensors_ask_for_gradients(tiny_backbone, tiny_trial):
     backbone = tiny_backbone()
     trial = tiny_trial(backbone, LoraSpec(kind="lora"))
-    asking = {id(tensor) for tensor in [*backbone.trunk.parameters(), *trial.assembly.head.parameters()] if tensor.requires_grad}
+    asking = {
+        id(tensor)
+        for tensor in [*backbone.trunk.parameters(), *trial.assembly.head.parameters()]
+        if tensor.requires_grad
+    }
     assert asking == {id(tensor) for tensor in trial.assembly.attachment.trained.values()}
     trial.assembly.attachment.detach()
     assert all(tensor.requires_grad for tensor in backbone.trunk.parameters())
@@ -64,7 +75,11 @@ def test_two_lora_adapters_start_from_the_seed_alone(tiny_backbone, tiny_trial):
     def down(seed):
         backbone = tiny_backbone()
         torch.manual_seed(torch.seed() % 2**31)
-        return next(t.detach().clone() for n, t in tiny_trial(backbone, LoraSpec(kind="lora"), seed).assembly.attachment.trained.items() if n.endswith("down"))
+        return next(
+            t.detach().clone()
+            for n, t in tiny_trial(backbone, LoraSpec(kind="lora"), seed).assembly.attachment.trained.items()
+            if n.endswith("down")
+        )
 
     assert torch.equal(down(1), down(1))
     assert not torch.equal(down(1), down(2))

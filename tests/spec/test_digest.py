@@ -9,9 +9,13 @@ from whichtune.spec.digest import canonical, digest
 from whichtune.spec.methods import LoraSpec
 from whichtune.spec.training import TrainingSpec
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4)
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4)
+)
 TREES = st.recursive(
-    SCALARS, lambda tree: st.lists(tree, max_size=3) | st.dictionaries(st.text(max_size=3), tree, max_size=4), max_leaves=12
+    SCALARS,
+    lambda tree: st.lists(tree, max_size=3) | st.dictionaries(st.text(max_size=3), tree, max_size=4),
+    max_leaves=12,
 )
 
 

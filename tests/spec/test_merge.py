@@ -5,7 +5,9 @@ from whichtune.spec.merge import deep_merge, nest
 from whichtune.spec.nodes import Place, lay, make_node
 
 KEYS = st.text("abcd_", min_size=1, max_size=3)
-TREES = st.recursive(st.integers() | st.text(max_size=3) | st.none(), lambda tree: st.dictionaries(KEYS, tree, max_size=4))
+TREES = st.recursive(
+    st.integers() | st.text(max_size=3) | st.none(), lambda tree: st.dictionaries(KEYS, tree, max_size=4)
+)
 MAPPINGS = st.dictionaries(KEYS, TREES, max_size=4)
 
 
@@ -67,7 +69,9 @@ def test_another_kind_replaces_the_mapping_whole_and_the_same_kind_does_not():
 
 
 def test_a_list_replaces_a_list_and_places_follow_their_values():
-    tree = lay(make_node({"a": {"b": [1, 2], "c": 3}}, Place("file", 4)), make_node({"a": {"b": [9]}}, Place("--set x")))
+    tree = lay(
+        make_node({"a": {"b": [1, 2], "c": 3}}, Place("file", 4)), make_node({"a": {"b": [9]}}, Place("--set x"))
+    )
     assert tree.plain() == {"a": {"b": [9], "c": 3}}
     assert str(tree.at("a", "b").place) == "--set x"
     assert str(tree.at("a", "c").place) == "file:4"

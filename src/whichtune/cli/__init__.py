@@ -20,7 +20,7 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="whichtune",
     help="Which way of adapting this pretrained model to my data should I use, and what does it cost?",
-    epilog="Exit codes: 0 well, 1 something failed, 2 wrong input, 130 stopped. `--debug` before a command shows tracebacks.",
+    epilog="Exit codes: 0 well, 1 something failed, 2 wrong input, 130 stopped. --debug goes before the command.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -35,7 +35,7 @@ app.command("doctor")(checks.doctor)
 
 @app.callback()
 def options(
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),  # noqa: FBT001, FBT003
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
 ) -> None:
     """Options of every command."""
     sys.tracebacklimit = 1000 if debug else 0

@@ -109,5 +109,7 @@ def find_trial(name: str, runs: Path):  # noqa: ANN201 - a TrialFolder; importin
         raise RecordError(f"no trial under {runs}", value=name, remedy="`whichtune report STUDY` shows the ids")
     if len({path.name for path in found}) > 1:
         names = ", ".join(path.name for path in found[:5])
-        raise RecordError("the beginning of more than one trial's id", value=name, allowed=names, remedy="give more of it")
+        raise RecordError(
+            "the beginning of more than one trial's id", value=name, allowed=names, remedy="give more of it"
+        )
     return TrialFolder(found[0])

@@ -13,9 +13,13 @@ RUNS = Path("runs")
 def run(
     study: Annotated[Path, typer.Argument(help="The study file (YAML).")],
     scale: Annotated[str | None, typer.Option(help="A named set of overrides of the file's `scales`.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="An override, such as methods.lora.rank=16.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="An override, such as methods.lora.rank=16.")
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Folder the study's own folder is made in.")] = RUNS,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON, progress as plain lines on stderr.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the comparison as JSON, progress as plain lines on stderr.")
+    ] = False,
 ) -> None:
     """Run every trial of a study that is not finished, and print the comparison."""
     from rich.console import Console

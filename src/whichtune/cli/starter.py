@@ -43,7 +43,7 @@ def write_starter(
     `out` is there already.
     """
     if out.exists() and not overwrite:
-        raise SpecError(f"{out}: is there already", remedy="give another name with --out, or --overwrite it")
+        raise SpecError(f"{out}: is there already", remedy="give another name, or move it away")
     backbone = _describe_model(model, out.parent)
     seen = sniff(data_file, text=text, label=label)
     written = "\n".join(_lines(data_file, seen, backbone, out)) + "\n"

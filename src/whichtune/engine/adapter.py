@@ -1,9 +1,9 @@
 """A saved adapter: what a method trained, and all it takes to put it back.
 
-    adapter/
-      adapter.safetensors     the trained tensors, head included
-      adapter.json            backbone, method, head, streams, labels
-      sample.json             a few texts, and the logits the trained model gave for them
+adapter/
+  adapter.safetensors     the trained tensors, head included
+  adapter.json            backbone, method, head, streams, labels
+  sample.json             a few texts, and the logits the trained model gave for them
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def load_card(folder: Path) -> AdapterCard:
     try:
         return AdapterCard.model_validate_json((folder / "adapter.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RecordError(f"{folder}: no readable adapter ({error})", remedy="give the folder of a finished trial") from error
+        raise RecordError(
+            f"{folder}: no readable adapter ({error})", remedy="give the folder of a finished trial"
+        ) from error
 
 
 def load_adapter(folder: Path, backbone: Backbone) -> Assembly:

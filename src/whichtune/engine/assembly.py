@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -41,14 +41,14 @@ class Assembly:
         return self.head(pooled)
 
     @contextmanager
-    def fitting(self) -> Iterator[None]:
+    def fitting(self) -> Generator[None]:
         """Put what trains into train mode and everything else into eval mode; both are restored on every path."""
         everything = nn.ModuleList([self.backbone.trunk, self.head])
         with modes(self.attachment.active, everything), recomputing(self.backbone.blocks, on=self.recompute):
             yield
 
     @contextmanager
-    def predicting(self, *, merge: bool = True) -> Iterator[bool]:
+    def predicting(self, *, merge: bool = True) -> Generator[bool]:
         """Eval mode, no gradients, the adapter merged where that is possible; yields whether it is merged."""
         merged = merge and self.attachment.merge is not None
         with modes((), nn.ModuleList([self.backbone.trunk, self.head])):

@@ -19,9 +19,7 @@ ENCODING_VERSION = 1
 
 def encode_splits(data: DataSet, task: Task, encoder: TextEncoder, max_length: int, cache: Path) -> dict[str, Encoded]:
     """Encode every split, or read what an earlier run encoded from the same texts with the same tokenizer."""
-    return {
-        split: _encode_split(data, split, task, encoder, (max_length, cache)) for split in data.examples
-    }
+    return {split: _encode_split(data, split, task, encoder, (max_length, cache)) for split in data.examples}
 
 
 def _encode_split(data: DataSet, split: str, task: Task, encoder: TextEncoder, where: tuple[int, Path]) -> Encoded:
@@ -36,7 +34,12 @@ def _encode_split(data: DataSet, split: str, task: Task, encoder: TextEncoder, w
 
 
 def _write(path: Path, encoded: Encoded) -> None:
-    columns = {"tokens": encoded.tokens, "offsets": encoded.offsets, "targets": encoded.targets, "cut": np.int64(encoded.cut)}
+    columns = {
+        "tokens": encoded.tokens,
+        "offsets": encoded.offsets,
+        "targets": encoded.targets,
+        "cut": np.int64(encoded.cut),
+    }
     if encoded.segments is not None:
         columns["segments"] = encoded.segments
     with writing(path) as temporary, temporary.open("wb") as handle:
@@ -45,5 +48,5 @@ def _write(path: Path, encoded: Encoded) -> None:
 
 def _read(path: Path) -> Encoded:
     with np.load(path) as stored:
-        segments = stored["segments"] if "segments" in stored else None
+        segments = stored.get("segments")
         return Encoded(stored["tokens"], stored["offsets"], stored["targets"], segments, int(stored["cut"]))

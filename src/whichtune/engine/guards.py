@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import contextmanager
 
 import torch
@@ -51,7 +51,7 @@ def require_only(optimizer: torch.optim.Optimizer, trained: Mapping[str, nn.Para
 
 
 @contextmanager
-def fitting_in_memory(device: torch.device) -> Iterator[None]:
+def fitting_in_memory(device: torch.device) -> Generator[None]:
     """Turn an allocator's failure into one sentence; the batch size is never changed in silence."""
     try:
         yield
@@ -61,4 +61,6 @@ def fitting_in_memory(device: torch.device) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
             raise
-        raise DoesNotFitError(f"does not fit: this machine has too little memory at this batch size ({error})") from error
+        raise DoesNotFitError(
+            f"does not fit: this machine has too little memory at this batch size ({error})"
+        ) from error

@@ -14,7 +14,9 @@ from whichtune.errors import SpecError
 from whichtune.spec.training import TrainingSpec
 
 
-def build_optimizer(trained: Mapping[str, nn.Parameter], learning_rate: float, training: TrainingSpec) -> torch.optim.AdamW:
+def build_optimizer(
+    trained: Mapping[str, nn.Parameter], learning_rate: float, training: TrainingSpec
+) -> torch.optim.AdamW:
     """AdamW over exactly the trained tensors; matrices decay, vectors (biases, norms) do not."""
     decayed = [tensor for tensor in trained.values() if tensor.dim() >= 2]
     others = [tensor for tensor in trained.values() if tensor.dim() < 2]
@@ -48,8 +50,12 @@ class Arithmetic:
 
     def __init__(self, precision: str, device: torch.device) -> None:
         if precision == "float16" and device.type != "cuda":
-            raise SpecError("training.precision", value=precision, allowed="float32, bfloat16 on this device",
-                            remedy="float16 training needs a GPU")
+            raise SpecError(
+                "training.precision",
+                value=precision,
+                allowed="float32, bfloat16 on this device",
+                remedy="float16 training needs a GPU",
+            )
         self.precision = precision
         self.device = device
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")

@@ -24,7 +24,12 @@ def by_length(encoded: Encoded, size: int) -> Iterator[Batch]:
 
 
 def predict(
-    assembly: Assembly, task: Task, split: str, rows: tuple[Sequence[Example], Encoded], size: int, arithmetic: Arithmetic
+    assembly: Assembly,
+    task: Task,
+    split: str,
+    rows: tuple[Sequence[Example], Encoded],
+    size: int,
+    arithmetic: Arithmetic,
 ) -> tuple[Predictions, bool]:
     """Predict every row once; return the predictions in the examples' order, and whether they were made merged."""
     examples, encoded = rows

@@ -1,4 +1,4 @@
-"""Cost alone: one candidate on the plain path in a fresh process, a few steps, timed and weighed one thing at a time."""
+"""Cost alone: one candidate on the plain path in a fresh process, a few steps, one quantity at a time."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ in eval mode; this one acts on every block, whatever its mode (Chen et al. 2016)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import contextmanager
 from functools import partial
 
@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 @contextmanager
-def recomputing(blocks: Iterable[nn.Module], *, on: bool) -> Iterator[None]:
+def recomputing(blocks: Iterable[nn.Module], *, on: bool) -> Generator[None]:
     """Recompute the blocks in the backward pass of what runs inside; they are given back as they were."""
     wrapped = list(blocks) if on else []
     for block in wrapped:

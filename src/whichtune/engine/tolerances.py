@@ -1,8 +1,8 @@
 """How far two computations of the same logits may lie apart, as a share of the logits' standard deviation.
 
-    float32     1e-5    sums in another order: batch size, padding, kernel, merged against unmerged
-    float16     1e-2    ten bits of mantissa, through a dozen blocks
-    bfloat16    5e-2    seven bits of mantissa, through a dozen blocks
+float32     1e-5    sums in another order: batch size, padding, kernel, merged against unmerged
+float16     1e-2    ten bits of mantissa, through a dozen blocks
+bfloat16    5e-2    seven bits of mantissa, through a dozen blocks
 """
 
 from __future__ import annotations

@@ -58,8 +58,14 @@ class CurveWriter:
 
     def on_step(self, figures: StepFigures, total: int) -> None:
         """Write loss, learning rate and gradient norm of a step."""
-        self._write({"step": figures.step, "loss": figures.loss, "learning_rate": figures.learning_rate,
-                     "gradient_norm": figures.gradient_norm})
+        self._write(
+            {
+                "step": figures.step,
+                "loss": figures.loss,
+                "learning_rate": figures.learning_rate,
+                "gradient_norm": figures.gradient_norm,
+            }
+        )
 
     def on_validation(self, step: int, score: float) -> None:
         """Write a validation score, higher being better."""

@@ -29,7 +29,7 @@ class Head(nn.Module):
 
     def __init__(self, form: HeadForm, hidden: int, request: HeadRequest, dropout: float) -> None:
         super().__init__()
-        self.form = form
+        self.form: HeadForm = form
         self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(hidden, hidden) if form == "dense-tanh" else None
         self.out = nn.Linear(hidden, request.outputs)

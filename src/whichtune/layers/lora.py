@@ -48,7 +48,7 @@ class LoraAdapter(nn.Module):
         self.up = nn.Parameter(torch.zeros(features_out, shape.rank))
 
     def initialise(self, seed: int) -> None:
-        """Draw A uniformly in +-1/sqrt(in) (Kaiming with a = sqrt 5) and set B to zero, so that the start is the base."""
+        """Draw A uniformly in +-1/sqrt(in) (Kaiming, a = sqrt 5) and set B to zero: the start is the base."""
         generator = torch.Generator().manual_seed(seed)
         bound = 1 / math.sqrt(self.down.shape[1])
         with torch.no_grad():

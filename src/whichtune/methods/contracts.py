@@ -1,8 +1,8 @@
 """The three families of methods. The engine knows families, never a method's name.
 
-    baselines   need no backbone
-    prompters   turn an example into a prompt and a completion into an answer; they train nothing
-    tuners      attach something trainable to a backbone, and can take it off again
+baselines   need no backbone
+prompters   turn an example into a prompt and a completion into an answer; they train nothing
+tuners      attach something trainable to a backbone, and can take it off again
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def unchanged(embedded: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
 
 @dataclass(frozen=True)
 class Theory:
-    """Trainable elements by integer arithmetic on configuration fields; None with the reason where no formula is known."""
+    """Trainable elements by integer arithmetic on configuration fields, or None and why there is no formula."""
 
     trainable: int | None
     reason: str = ""
@@ -92,7 +92,9 @@ class Baseline(Protocol):
     deterministic: bool
     """No randomness: one trial is enough."""
 
-    def fit(self, examples: Sequence[Example], targets: np.ndarray, labels: int) -> Callable[[Sequence[Example]], np.ndarray]:
+    def fit(
+        self, examples: Sequence[Example], targets: np.ndarray, labels: int
+    ) -> Callable[[Sequence[Example]], np.ndarray]:
         """Learn from training rows; return a function from examples to label shares [rows, labels]."""
         ...
 

@@ -29,9 +29,9 @@ def open_only(backbone: Backbone, head: nn.Module, openings: Openings) -> Callab
     names = [name.removeprefix("trunk.") for name in openings.trained if name.startswith("trunk.")]
     keepsake = Keepsake(backbone.trunk, names)
     for module in (backbone.trunk, head):
-        module.requires_grad_(requires_grad=False)
+        module.requires_grad_(False)
     for tensor in openings.trained.values():
-        tensor.requires_grad_(requires_grad=True)
+        tensor.requires_grad_(True)
 
     def restore() -> None:
         keepsake.restore()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -35,7 +36,7 @@ class Lora:
         openings = Openings()
         biases = opened_biases(backbone, spec, targets)
         openings.open("trunk", biases, still(backbone, spec.pooling))
-        adapters, masks = build_adapters(backbone, spec, targets, key)
+        adapters = build_adapters(backbone, spec, targets, key)
         for name, adapter in adapters.items():
             openings.open("added", {f"{name}.down": adapter.down, f"{name}.up": adapter.up})
         openings.open("head", dict(head.named_parameters()))
@@ -49,17 +50,15 @@ class Lora:
             theory=count_lora(backbone, head, spec, targets),
             detach=lambda: _detach(backbone, banks, restore),
             pooling=spec.pooling,
-            merge=lambda: [bank.merge() for bank in banks.values()] and None,
-            unmerge=lambda: [bank.unmerge() for bank in banks.values()] and None,
+            merge=partial(_each, banks, LoraBank.merge),
+            unmerge=partial(_each, banks, LoraBank.unmerge),
             key=key,
             matched=tuple(dict.fromkeys(target.path for target in targets)),
             added=sum(adapter.down.numel() + adapter.up.numel() for adapter in adapters.values()),
         )
 
 
-def build_adapters(
-    backbone: Backbone, spec: LoraSpec, targets: list[Target], key: StepKey
-) -> tuple[dict[str, LoraAdapter], dict[str, MaskSource]]:
+def build_adapters(backbone: Backbone, spec: LoraSpec, targets: list[Target], key: StepKey) -> dict[str, LoraAdapter]:
     """Make one initialised adapter a target, with one dropout mask per shared input."""
     shape = LoraShape(spec.rank, spec.alpha, spec.rslora)
     masks = {target.reads: MaskSource(key, target.reads, spec.dropout) for target in targets}
@@ -69,7 +68,7 @@ def build_adapters(
         adapter = LoraAdapter(shape, widths(weight.shape, target), masks[target.reads], target.out)
         adapter.initialise(key.streams.derive("initialisation", "lora", adapter_name(target)))
         adapters[adapter_name(target)] = adapter.to(weight.device)
-    return adapters, masks
+    return adapters
 
 
 def adapter_name(target: Target) -> str:
@@ -125,6 +124,11 @@ def count_lora(backbone: Backbone, head: Head, spec: LoraSpec, targets: list[Tar
     own = sum(part.outputs for part in adapted if part.bias) if spec.bias == "lora-only" else 0
     biases = sizes.trunk.biases if spec.bias == "all" else own
     return Theory(low_rank + biases + size_of(head))
+
+
+def _each(banks: dict[str, LoraBank], act: Callable[[LoraBank], None]) -> None:
+    for bank in banks.values():
+        act(bank)
 
 
 def _detach(backbone: Backbone, banks: dict[str, LoraBank], restore: Callable[[], None]) -> None:

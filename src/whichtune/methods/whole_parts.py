@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from whichtune.layers.heads import Head, HeadRequest
+from torch import nn
+
+from whichtune.layers.heads import Head, HeadRequest, count_head
 from whichtune.layers.masks import StepKey
 from whichtune.methods.contracts import Attachment, Openings, Theory
 from whichtune.methods.freezing import open_only, trunk_parameters
@@ -31,7 +33,7 @@ class Full:
         openings.open("head", dict(head.named_parameters()))
         sizes = backbone.dimensions
         theory = Theory(None, no_formula(backbone)) if sizes is None else Theory(sizes.trunk.parameters + size_of(head))
-        return opened(backbone, head, openings, theory, (backbone.trunk, head), spec.pooling, key)
+        return opened((backbone, head), openings, theory, (backbone.trunk, head), spec.pooling, key)
 
 
 class LastParts:
@@ -58,11 +60,9 @@ class LastParts:
             openings.open("trunk", trunk_parameters(backbone, paths), still(backbone, spec.pooling))
         openings.open("head", dict(head.named_parameters()))
         active = (*(backbone.module(path) for path in paths), head)
-        return opened(backbone, head, openings, self._theory(backbone, head, spec, count), active, spec.pooling, key)
+        return opened((backbone, head), openings, self._theory(backbone, head, spec, count), active, spec.pooling, key)
 
-    def _theory(
-        self, backbone: Backbone, head: Head, spec: LastLayersSpec | FrozenFeaturesSpec, count: int
-    ) -> Theory:
+    def _theory(self, backbone: Backbone, head: Head, spec: LastLayersSpec | FrozenFeaturesSpec, count: int) -> Theory:
         sizes = backbone.dimensions
         if sizes is None:
             return Theory(None, no_formula(backbone))
@@ -83,12 +83,11 @@ def last_parts(backbone: Backbone, spec: LastLayersSpec | FrozenFeaturesSpec, co
     return paths
 
 
-def opened(  # noqa: PLR0913 - the parts of one attachment
-    backbone: Backbone,
-    head: Head,
+def opened(
+    built: tuple[Backbone, Head],
     openings: Openings,
     theory: Theory,
-    active: tuple,
+    active: tuple[nn.Module, ...],
     pooling: str,
     key: StepKey,
 ) -> Attachment:
@@ -99,7 +98,7 @@ def opened(  # noqa: PLR0913 - the parts of one attachment
         saved=dict(openings.trained),
         active=active,
         theory=theory,
-        detach=open_only(backbone, head, openings),
+        detach=open_only(*built, openings),
         pooling=pooling,
         merge_reason=NOT_MERGED,
         key=key,
@@ -113,8 +112,6 @@ def still(backbone: Backbone, pooling: str) -> frozenset[str]:
 
 def size_of(head: Head) -> int:
     """Count a head by its sizes."""
-    from whichtune.layers.heads import count_head
-
     return count_head(head.form, head.out.in_features, head.out.out_features)
 
 

@@ -1,13 +1,13 @@
 """Where things stand in a study's folder, and how records are written and read.
 
-    runs/<study>/
-      study.yaml                resolved spec and the decisions taken by measurement
-      plan.json                 the trials the study asks for now, by id
-      examples.parquet          the examples once: id, split, text, gold
-      trials/<id>/              trial.json, curve.jsonl, predictions.parquet, adapter/
-      probes/<id>.json          cost alone of a candidate
-      costs/<worker>.jsonl      what trials share: load, encode, checking
-      report/                   rebuilt from the above at any time
+runs/<study>/
+  study.yaml                resolved spec and the decisions taken by measurement
+  plan.json                 the trials the study asks for now, by id
+  examples.parquet          the examples once: id, split, text, gold
+  trials/<id>/              trial.json, curve.jsonl, predictions.parquet, adapter/
+  probes/<id>.json          cost alone of a candidate
+  costs/<worker>.jsonl      what trials share: load, encode, checking
+  report/                   rebuilt from the above at any time
 """
 
 from __future__ import annotations
@@ -133,7 +133,11 @@ def find_study(path: Path) -> StudyFolder:
     """Return the study in a folder, or say what was looked for."""
     folder = StudyFolder(path)
     if not folder.spec.is_file():
-        raise RecordError(f"{path}: no study here", allowed="a folder with study.yaml", remedy="`whichtune list` shows the studies under runs/")
+        raise RecordError(
+            f"{path}: no study here",
+            allowed="a folder with study.yaml",
+            remedy="`whichtune list` shows the studies under runs/",
+        )
     return folder
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from whichtune.errors import RecordError
@@ -78,7 +77,12 @@ def read_predictions(path: Path, split: str | None = None) -> dict[str, Predicti
     labels = tuple(packed.split("\x1f")) if packed else ()
     names = list(dict.fromkeys(table.column("split").to_pylist()))
     chosen = [name for name in names if split is None or name == split]
-    return {name: _from_arrow(table.filter(pc.equal(table.column("split"), name)), name, labels) for name in chosen}
+    return {
+        name: _from_arrow(
+            table.filter(pa.array([own == name for own in table.column("split").to_pylist()])), name, labels
+        )
+        for name in chosen
+    }
 
 
 def _to_arrow(own: Predictions) -> pa.Table:
@@ -107,7 +111,9 @@ def _optional(own: Predictions) -> list[tuple[np.ndarray | None, pa.DataType]]:
 
 def _from_arrow(table: pa.Table, split: str, labels: tuple[str, ...]) -> Predictions:
     listed = {name: table.column(name).to_pylist() for name in ("id", "gold", "parsed", "group", "raw", "prompt_hash")}
-    numbers = {name: _numbers(table, name) for name in ("confidence", "loss", "tokens_in", "tokens_out", "batch_seconds")}
+    numbers = {
+        name: _numbers(table, name) for name in ("confidence", "loss", "tokens_in", "tokens_out", "batch_seconds")
+    }
     probabilities = table.column("probabilities")
     known = len(table) > 0 and probabilities.null_count == 0
     return Predictions(

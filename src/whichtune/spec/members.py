@@ -12,7 +12,7 @@ def members(union: Any) -> tuple[type, ...]:
     """List the classes of a union (or the one class that stands alone), in order and without None."""
     inner, _ = strip(union)
     options = get_args(inner) if _is_union(inner) else (inner,)
-    return tuple(option for option in options if isinstance(option, type) and option is not NoneType)
+    return tuple(option for option in options if isinstance(option, type) and option not in {NoneType, Any})
 
 
 def specs(annotation: Any) -> tuple[type[Spec], ...]:

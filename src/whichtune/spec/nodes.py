@@ -60,11 +60,13 @@ class Node:
         return self.content
 
     def put(self, key: str, node: Node) -> Node:
-        """Return the mapping with one entry replaced or added."""
+        """Return the mapping with one entry replaced or added; anything but a mapping becomes one."""
         return replace(self, content={**self.fields(), key: node})
 
     def without(self, *keys: str) -> Node:
-        """Return the mapping without some entries."""
+        """Return the mapping without some entries; anything else is returned as it is."""
+        if not isinstance(self.content, dict):
+            return self
         return replace(self, content={key: node for key, node in self.fields().items() if key not in keys})
 
     def places(self) -> Iterator[Place]:

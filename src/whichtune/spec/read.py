@@ -113,7 +113,7 @@ class _Reading:
             if "scales" in tree.fields():
                 place = tree.fields()["scales"].place
                 self.faults.append(Fault(place, f"scales.{name}.scales", "a scale cannot hold scales; move it out"))
-            scales[name] = self._conform(_without_scales(tree), self.folder, base)
+            scales[name] = self._conform(tree.without("scales"), self.folder, base)
         trees = {name: tree for name, tree in scales.items() if isinstance(tree.content, dict)}
         put = replace(held, content={**held.fields(), **trees}) if isinstance(held.content, dict) else held
         return base.put("scales", put), trees
@@ -126,10 +126,6 @@ class _Reading:
         place = Place(f"--scale {scale}")
         self.faults.append(Fault(place, "", told))
         return Node({}, place)
-
-
-def _without_scales(tree: Node) -> Node:
-    return tree.without("scales") if isinstance(tree.content, dict) else tree
 
 
 def _check(root: Node) -> tuple[StudySpec | None, list[Fault]]:

@@ -40,8 +40,8 @@ class Spot:
     field: FieldInfo | None = None
     classes: tuple[type[Spec], ...] = ()
     """Spec classes the mapping of the last step can have."""
-    missing: bool = False
-    """The last step is not in the tree."""
+    siblings: tuple[str, ...] = ()
+    """Names beside the last step, where users choose the names."""
 
     def go(self, step: str | int) -> None:
         """Take one step; one that names a union's member narrows the annotation and moves nowhere."""
@@ -57,13 +57,13 @@ class Spot:
             self.annotation = self.field.annotation if self.field else None
         elif get_origin(inner) in {dict, tuple}:
             self.annotation = get_args(inner)[1 if get_origin(inner) is dict else 0]
-            self.field = None if get_origin(inner) is dict else self.field
+            if get_origin(inner) is dict:
+                self.field, self.siblings = None, tuple(name for name in self.node.fields() if name != step)
         elif not isinstance(self.node.content, dict | list):
             return  # a word that names one option of a union of scalars
         below = self.node.step(step)
         if below is None and self.annotation is None and not members:
             return
-        self.missing = below is None
         self.node = self.node if below is None else below
         self.path += (step,)
 
@@ -153,7 +153,8 @@ def _say_kind(_error: Mapping[str, Any], spot: Spot) -> str:
     allowed = ", ".join(known)
     kind = spot.node.step("kind")
     if kind is None:
-        remedy = _kind_example(spot)
+        near = did_you_mean(str(spot.path[-1]), spot.siblings) if spot.path else ""
+        remedy = _kind_example(spot) + (f"; or {near}" if near else "")
         spot.path = (*spot.path, "kind")
         return sentence("is required but missing", allowed=allowed, remedy=remedy)
     spot.node, spot.path = kind, (*spot.path, "kind")

@@ -22,7 +22,7 @@ def add_in_order(running: Floats, places: Indices, values: ArrayLike) -> Floats:
     """
     cells = np.concatenate([np.arange(len(running)), places])
     weights = np.concatenate([running, np.asarray(values, np.float64).reshape(-1)])
-    return np.bincount(cells, weights=weights, minlength=len(running))
+    return np.bincount(cells, weights=weights, minlength=len(running)).astype(np.float64, copy=False)
 
 
 def confidence_bins(confidence: ArrayLike) -> Indices:

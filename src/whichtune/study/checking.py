@@ -28,7 +28,7 @@ def main(study: str, device: str, threads: str) -> None:
                 loaded[name] = load_backbone(spec.backbones[name], LoadRequest(attention=spec.execution.attention))
                 loaded[name].trunk.to(place)
             answer = check_adapter(Path(question["adapter"]), loaded[name])
-        except Exception as error:  # noqa: BLE001 - whatever it is, the asker must hear of it
+        except Exception as error:  # whatever it is, the asker must hear of it
             answer = {"error": f"{type(error).__name__}: {error}"}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

@@ -58,7 +58,7 @@ def execute(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialReco
         else:
             _run_tuner(desk, planned, record, clock)
         record.status = "finished"
-    except Exception as error:  # noqa: BLE001 - a failed trial is a row with its reason; the study goes on
+    except Exception as error:  # a failed trial is a row with its reason; the study goes on
         _keep_failure(desk, record, error)
     _close(record, clock)
     folder.write(record)

@@ -59,8 +59,11 @@ def identity_of(planned: Planned, study: StudySpec, known: Fingerprints) -> dict
     if planned.backbone is not None:
         spec = study.backbones[planned.backbone]
         identity["training"] = study.training_of(method).model_dump(mode="json")
-        identity["backbone"] = {"weights": known.weights[planned.backbone], "dtype": spec.dtype,
-                                "keep_blocks": spec.keep_blocks}
+        identity["backbone"] = {
+            "weights": known.weights[planned.backbone],
+            "dtype": spec.dtype,
+            "keep_blocks": spec.keep_blocks,
+        }
         identity["tokenizer"] = known.tokenizers[planned.backbone]
     return identity
 
@@ -70,7 +73,7 @@ def trial_id(identity: dict[str, Any]) -> str:
     return digest(identity)
 
 
-def probe_id(planned: Planned, identity: dict[str, Any], device: str, threads: int) -> str:
+def probe_id(identity: dict[str, Any], device: str, threads: int) -> str:
     """Hash what changes a candidate's cost alone: not the learning rate, not the seed, but the device and threads."""
     method = {key: value for key, value in identity["method"].items() if key != "learning_rate"}
     costly = {key: identity[key] for key in ("task", "data", "training", "backbone") if key in identity}
@@ -103,4 +106,6 @@ def _candidates(study: StudySpec, name: str, method: MethodSpec) -> list[Planned
 
 def _seeds(study: StudySpec, one: Planned) -> list[Planned]:
     seeds = study.seeds[:1] if one.deterministic else study.seeds
-    return [Planned(one.candidate, one.method_name, one.method, one.backbone, seed, one.deterministic) for seed in seeds]
+    return [
+        Planned(one.candidate, one.method_name, one.method, one.backbone, seed, one.deterministic) for seed in seeds
+    ]

@@ -32,12 +32,22 @@ def main(study: str, request: str) -> None:
     spec, _ = load_stored_study(folder.spec)
     threads = set_threads(asked["threads"])
     data = read_examples(folder.examples)
-    shared = Shared(spec, data, build_task(spec.task, data.labels), pick_device(asked["device"]), Ledger(folder.costs("probes")))
+    shared = Shared(
+        spec, data, build_task(spec.task, data.labels), pick_device(asked["device"]), Ledger(folder.costs("probes"))
+    )
     planned = _find(plan_study(spec), asked["candidate"])
     trial = _assemble(shared, planned)
     alone = probe(trial, spec.measure)
-    record = Probe(id=asked["id"], candidate=planned.candidate, method=planned.method_name, backbone=planned.backbone,
-                   device=str(shared.device), threads=threads, alone=alone, versions=read_versions())
+    record = Probe(
+        id=asked["id"],
+        candidate=planned.candidate,
+        method=planned.method_name,
+        backbone=planned.backbone,
+        device=str(shared.device),
+        threads=threads,
+        alone=alone,
+        versions=read_versions(),
+    )
     write_text(folder.probe(asked["id"]), record.model_dump_json(indent=1))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,17 +80,19 @@ def run_study(study: StudySpec, root: Path, watcher: Watcher, *, scale: str | No
 
 
 @contextmanager
-def alone_in(folder: StudyFolder) -> Iterator[None]:
+def alone_in(folder: StudyFolder) -> Generator[None]:
     """Refuse to run a study that another process is running."""
     try:
         with hold_lock(folder.path / ".lock"):
             yield
     except LockedError as error:
-        raise RecordError(f"{folder.path}: another process is running this study", remedy="wait for it or stop it") from error
+        raise RecordError(
+            f"{folder.path}: another process is running this study", remedy="wait for it or stop it"
+        ) from error
 
 
 @contextmanager
-def stopping_on_signals() -> Iterator[None]:
+def stopping_on_signals() -> Generator[None]:
     """Let `kill` stop a study as Ctrl-C does: between two writes, never in the middle of one."""
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
@@ -187,10 +189,15 @@ def _probe_all(desk: Desk, records: Sequence[TrialRecord], watcher: Watcher) -> 
     for planned, record in zip(plan_study(desk.shared.study), records, strict=True):
         if is_baseline(planned.method) or record.status != "finished":
             continue
-        identifier = probe_id(planned, record.identity, str(desk.shared.device), desk.threads)
+        identifier = probe_id(record.identity, str(desk.shared.device), desk.threads)
         if not desk.folder.probe(identifier).is_file():
             watcher.on_note(f"cost alone: {planned.candidate}")
-            asked = {"id": identifier, "candidate": planned.candidate, "device": str(desk.shared.device), "threads": desk.threads}
+            asked = {
+                "id": identifier,
+                "candidate": planned.candidate,
+                "device": str(desk.shared.device),
+                "threads": desk.threads,
+            }
             try:
                 with desk.ledger.spending("probe", planned.candidate):
                     run_probe(desk.folder.path, asked)

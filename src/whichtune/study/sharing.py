@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +29,7 @@ class Ledger:
     path: Path
 
     @contextmanager
-    def spending(self, what: str, about: str = "") -> Iterator[None]:
+    def spending(self, what: str, about: str = "") -> Generator[None]:
         """Write how long the inside took."""
         start = perf_counter()
         try:
@@ -61,9 +60,9 @@ class Shared:
             self.drop()
             request = LoadRequest(attention=self.study.execution.attention)
             with self.ledger.spending("load", name):
-                self.backbone = load_backbone(self.study.backbones[name], request)
-                self.backbone.trunk.to(self.device)
-            self.name, self.sums = name, checksum(self.backbone.trunk)
+                backbone = load_backbone(self.study.backbones[name], request)
+                backbone.trunk.to(self.device)
+            self.name, self.backbone, self.sums = name, backbone, checksum(backbone.trunk)
         return self.backbone
 
     def drop(self) -> None:

@@ -25,10 +25,10 @@ class Scored:
 def gather(parts: Sequence[Scored], places: Sequence[np.ndarray]) -> Scored:
     """Put the rows of many batches into the order of their places."""
     order = np.argsort(np.concatenate(places), kind="stable")
-    known = all(part.probabilities is not None for part in parts)
+    kept = [part.probabilities for part in parts if part.probabilities is not None]
     return Scored(
         predicted=np.concatenate([part.predicted for part in parts])[order],
         confidence=np.concatenate([part.confidence for part in parts])[order],
         loss=np.concatenate([part.loss for part in parts])[order],
-        probabilities=np.concatenate([part.probabilities for part in parts])[order] if known else None,
+        probabilities=np.concatenate(kept)[order] if len(kept) == len(parts) else None,
     )

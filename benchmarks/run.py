@@ -1,0 +1,20 @@
+"""Run every benchmark, one after another: `make bench`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHES = ("start_up.py", "against_trainer.py")
+
+
+def main() -> int:
+    folder = Path(__file__).parent
+    codes = []
+    for name in BENCHES:
+        print(f"\n== {name}", flush=True)
+        codes.append(subprocess.run([sys.executable, str(folder / name)], check=False).returncode)
+    return max(codes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

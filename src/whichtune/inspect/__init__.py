@@ -1,0 +1,1 @@
+"""Looking at things without training: what this machine has and lacks."""

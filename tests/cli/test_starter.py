@@ -1,0 +1,168 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from whichtune.cli.sniff import sniff
+from whichtune.cli.starter import write_starter
+from whichtune.errors import DataError, ModelError, SpecError
+from whichtune.spec.members import kinds, specs
+from whichtune.spec.methods import MethodSpec
+from whichtune.spec.read import read_study
+from whichtune.spec.training import TrainingSpec
+
+TEXTS = [f"this film was number {place} of the evening, and so on" for place in range(60)]
+LABELS = ["neg", "pos", "no"]
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    path = tmp_path / "rows" / "my reviews.csv"
+    path.parent.mkdir()
+    lines = [f'{place},"{text}",{LABELS[place % 3]}' for place, text in enumerate(TEXTS)]
+    path.write_text("\n".join(["nr,opinion,mood", *lines]), encoding="utf-8")
+    return path
+
+
+def test_the_file_reads_back_with_every_method_at_its_defaults(reviews, tmp_path):
+    out = tmp_path / "studies" / "new.yaml"
+    text = write_starter(reviews, "minilm", out)
+    assert out.read_text(encoding="utf-8") == text
+    for scale in (None, "small"):
+        spec = read_study(out, scale=scale)
+        assert spec.data.source.all == reviews
+        assert (spec.data.columns.text, spec.data.columns.label) == ("opinion", "mood")
+        assert spec.backbones["main"].kind == "minilm"
+        assert list(spec.methods) == ["majority", "frozen-features", "last-layers", "lora", "full"]
+        for method in spec.methods.values():
+            assert method == type(method)(kind=method.kind)
+    assert read_study(out).training == TrainingSpec()
+    assert read_study(out, scale="small").seeds == (1,)
+    assert sum(read_study(out, scale="small").data.sizes.model_dump().values()) <= len(TEXTS)
+
+
+def test_comments_say_rows_labels_and_what_each_setting_does(reviews, tmp_path):
+    text = write_starter(reviews, "minilm", tmp_path / "s.yaml")
+    head = " ".join(text.partition("\n\n")[0].replace("#", "").split())
+    assert "60 rows; 3 labels in `mood`: neg (20), pos (20), no (20)." in head
+    assert "rank: 8  # Rank of each adapter." in text
+    assert "One of: default, first, mean, last." in text
+    for member in specs(MethodSpec):
+        assert f"  {kinds(member)[0]}:\n" in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "field", "value"),
+    [
+        ("roberta-base", "hub", "name", "roberta-base"),
+        ("org/model", "hub", "name", "org/model"),
+        ("minilm", "minilm", "kind", "minilm"),
+    ],
+)
+def test_models_by_name(reviews, tmp_path, model, kind, field, value):
+    write_starter(reviews, model, tmp_path / "s.yaml")
+    backbone = read_study(tmp_path / "s.yaml").backbones["main"]
+    assert (backbone.kind, getattr(backbone, field)) == (kind, value)
+
+
+def test_a_folder_is_a_model_and_a_missing_one_an_error(reviews, tmp_path):
+    (tmp_path / "bert").mkdir()
+    write_starter(reviews, str(tmp_path / "bert"), tmp_path / "deep" / "s.yaml")
+    assert read_study(tmp_path / "deep" / "s.yaml").backbones["main"].path == tmp_path / "bert"
+    for model in (str(tmp_path / "gone"), "./gone", "a/b/c", "two words"):
+        with pytest.raises(ModelError, match="neither a folder nor a name"):
+            write_starter(reviews, model, tmp_path / "other.yaml")
+    assert not (tmp_path / "other.yaml").exists()
+
+
+def test_a_file_that_is_there_is_kept(reviews, tmp_path):
+    out = tmp_path / "s.yaml"
+    out.write_text("mine")
+    with pytest.raises(SpecError, match="is there already"):
+        write_starter(reviews, "minilm", out)
+    assert out.read_text() == "mine"
+    write_starter(reviews, "minilm", out, overwrite=True)
+    assert read_study(out).name == "my-reviews"
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".jsonl", ".parquet"])
+def test_other_formats(tmp_path, suffix):
+    rows = [{"id": place, "body": text, "stars": LABELS[place % 3]} for place, text in enumerate(TEXTS)]
+    path = tmp_path / f"rows{suffix}"
+    if suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif suffix == ".jsonl":
+        path.write_text("\n\n".join(map(json.dumps, rows)))
+    else:
+        path.write_text(
+            "\n".join("\t".join(map(str, row)) for row in [rows[0].keys(), *(row.values() for row in rows)])
+        )
+    seen = sniff(path)
+    assert (seen.rows, seen.whole, seen.text, seen.label) == (60, True, "body", "stars")
+    assert seen.labels == {"neg": 20, "pos": 20, "no": 20}
+
+
+def test_numeric_labels_and_other_encodings(tmp_path):
+    path = tmp_path / "latin.csv"
+    lines = [f"{place % 2},café número {place} à la carte très bon,{place * 0.37}" for place in range(40)]
+    path.write_bytes("\n".join(["y,words,score", *lines]).encode("latin-1"))
+    seen = sniff(path)
+    assert (seen.text, seen.label, seen.labels) == ("words", "y", {"0": 20, "1": 20})
+
+
+def test_columns_can_be_named(reviews):
+    assert sniff(reviews, text="mood", label="nr").labels["0"] == 1
+    with pytest.raises(DataError, match=r"no column 'mod'; allowed: nr, opinion, mood; did you mean 'mood'"):
+        sniff(reviews, label="mod")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a,b\n1,2\n2,2\n3,2\n", "cannot tell which column is the text; allowed: a, b; name it with --text"),
+        (
+            "text,b\nfirst one,2\nsecond one,2\n",
+            "cannot tell which column is the label; allowed: b; name it with --label",
+        ),
+        ("a,b\n", "no rows"),
+        ("", "no rows"),
+    ],
+)
+def test_what_cannot_be_told_is_one_clear_error(tmp_path, text, told):
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=told):
+        write_starter(path, "minilm", tmp_path / "s.yaml")
+    assert not (tmp_path / "s.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("x.txt", b"a", "unknown format"), ("x.jsonl", b'{"a": 1}\n{"a"\n', ":2: not JSON"),
+        ("x.jsonl", b"[1]\n", ":1: not a JSON"),
+        ("x.parquet", b"nothing", "not a Parquet file"), ("x.csv", b'a,b\n"' + b"x" * 200_000, "not readable"),
+    ],
+)  # fmt: skip
+def test_files_that_cannot_be_read(tmp_path, name, content, told):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=told):
+        sniff(tmp_path / name)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match="no such data file"):
+        sniff(tmp_path / "gone.csv")
+
+
+def test_it_loads_neither_torch_nor_yaml():
+    code = "import sys, whichtune.cli.starter;"
+    code += "print([name for name in ('torch', 'ruamel', 'pandas', 'pyarrow') if name in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
