@@ -46,6 +46,7 @@ def names_of_peer(family, name):
     return f"base_model.model.classifier.modules_to_save.default.{part}"
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT calls what transformers is about to drop
 @pytest.mark.parametrize("family", ["bert", "roberta"])
 @pytest.mark.parametrize("targets", [("query", "value"), ("query", "key", "value", "output")])
 def test_ten_steps_equal_peft(family, targets, tiny_backbone, tiny_trial):

@@ -72,7 +72,11 @@ def collate(encoded: Encoded, rows: Sequence[int] | np.ndarray, *, side: str = "
     """Put rows into one padded batch and lay it out."""
     chosen = np.asarray(rows, dtype=np.int64)
     layout = layout_of(torch.from_numpy(encoded.lengths[chosen]), side=side)
-    flat = np.concatenate([np.arange(encoded.offsets[i], encoded.offsets[i + 1]) for i in chosen]) if len(chosen) else chosen
+    flat = (
+        np.concatenate([np.arange(encoded.offsets[i], encoded.offsets[i + 1]) for i in chosen])
+        if len(chosen)
+        else chosen
+    )
     ids = torch.zeros(layout.real.shape, dtype=torch.int64)
     ids[layout.real] = torch.from_numpy(encoded.tokens[flat].astype(np.int64))
     segments = None

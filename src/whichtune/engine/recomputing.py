@@ -6,7 +6,7 @@ in eval mode; this one acts on every block, whatever its mode (Chen et al. 2016)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from functools import partial
 

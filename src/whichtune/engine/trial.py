@@ -20,7 +20,7 @@ from whichtune.layers.masks import StepKey
 from whichtune.measure.clock import PhaseClock
 from whichtune.methods import BASELINES
 from whichtune.methods.contracts import Attachment
-from whichtune.models.counting import count_parameters
+from whichtune.models.count import count_parameters
 from whichtune.records.predictions import Predictions
 from whichtune.records.trial import Parameters
 from whichtune.spec.methods import MethodSpec, TunerBase

@@ -20,7 +20,7 @@ WALK_SECONDS = 0.4
 def check_caches() -> list[Finding]:
     """Look at whichtune's cache, the model hub's and the runs folder."""
     return [
-        check_folder("whichtune", cache_root(), "moved by WHICHTUNE_CACHE"),
+        check_folder("whichtune", cache_root().absolute(), "moved by WHICHTUNE_CACHE"),
         check_folder("model hub", find_hub_cache(), "moved by HF_HOME or HF_HUB_CACHE"),
         check_folder("runs", RUNS.absolute(), "the records of studies started in this folder"),
     ]

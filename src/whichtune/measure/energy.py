@@ -39,7 +39,7 @@ class NoMeter:
         """Return nothing."""
         return {}
 
-    def joules(self, before: Mapping[str, int], after: Mapping[str, int]) -> Reading[float]:  # noqa: ARG002
+    def joules(self, before: Mapping[str, int], after: Mapping[str, int]) -> Reading[float]:
         """Return the reason."""
         return Reading(None, self.reason or "energy was not read")
 

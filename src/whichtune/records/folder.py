@@ -28,6 +28,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
+class Plan:
+    """The trials a study asks for: how many in all, and the ids of those known so far."""
+
+    total: int
+    trials: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class TrialFolder:
     """The files of one trial."""
 
@@ -112,11 +120,21 @@ class StudyFolder:
         A folder without a record (cut short at birth) is passed over.
         """
         found = [TrialFolder(path.parent).read() for path in sorted(self.path.glob("trials/*/trial.json"))]
-        if not self.plan.is_file():
+        planned = self.read_plan()
+        if planned is None:
             return sorted(found, key=lambda record: (record.started_at, record.id))
-        planned = json.loads(self.plan.read_text(encoding="utf-8"))["trials"]
-        places = {trial["id"]: place for place, trial in enumerate(planned)}
+        places = {trial: place for place, trial in enumerate(planned.trials)}
         return sorted((record for record in found if record.id in places), key=lambda record: places[record.id])
+
+    def read_plan(self) -> Plan | None:
+        """Read which trials the study asks for now; None before its first run."""
+        if not self.plan.is_file():
+            return None
+        try:
+            held = json.loads(self.plan.read_text(encoding="utf-8"))
+            return Plan(total=held["total"], trials=tuple(trial["id"] for trial in held["trials"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise RecordError(f"{self.plan}: not a readable plan", remedy="run the study again") from error
 
     def read_probes(self) -> dict[str, Probe]:
         """Read every probe by its id."""
@@ -142,14 +160,20 @@ def find_study(path: Path) -> StudyFolder:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Read a JSON-lines file; a last line cut short by a kill is passed over."""
+    """Read a JSON-lines file; a line cut short by a kill is passed over.
+
+    Such a line stands last, or inside where a later run went on writing behind it. Lines end at a line feed alone:
+    a text may hold any other separator that Unicode knows.
+    """
     if not path.is_file():
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().split(b"\n"):
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            return
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            yield found
 
 
 def _read_model(path: Path, kind: type[Model]) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def write_predictions(path: Path, tables: list[Predictions]) -> None:
     """Write all splits of a trial into one file, under a temporary name first."""
     labels = tables[0].labels if tables else ()
     table = pa.concat_tables([_to_arrow(each) for each in tables]) if tables else SCHEMA.empty_table()
-    table = table.unify_dictionaries().replace_schema_metadata({"labels": "\x1f".join(labels)})
+    table = table.unify_dictionaries().replace_schema_metadata({"labels": json.dumps(labels)})
     with writing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
@@ -73,16 +74,10 @@ def read_predictions(path: Path, split: str | None = None) -> dict[str, Predicti
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise RecordError(f"{path}: not a readable predictions file ({error})", remedy="run the study again") from error
-    packed = (table.schema.metadata or {}).get(b"labels", b"").decode()
-    labels = tuple(packed.split("\x1f")) if packed else ()
-    names = list(dict.fromkeys(table.column("split").to_pylist()))
-    chosen = [name for name in names if split is None or name == split]
-    return {
-        name: _from_arrow(
-            table.filter(pa.array([own == name for own in table.column("split").to_pylist()])), name, labels
-        )
-        for name in chosen
-    }
+    labels = tuple(json.loads((table.schema.metadata or {}).get(b"labels", b"[]")))
+    splits = table.column("split").to_pylist()
+    chosen = [name for name in dict.fromkeys(splits) if split is None or name == split]
+    return {name: _from_arrow(table.filter(pa.array([own == name for own in splits])), name, labels) for name in chosen}
 
 
 def _to_arrow(own: Predictions) -> pa.Table:
@@ -123,7 +118,7 @@ def _from_arrow(table: pa.Table, split: str, labels: tuple[str, ...]) -> Predict
         parsed=listed["parsed"],
         confidence=_present(numbers["confidence"], len(table)),
         loss=_present(numbers["loss"], len(table)),
-        probabilities=np.stack(probabilities.to_numpy(zero_copy_only=False).tolist()) if known else None,
+        probabilities=probabilities.combine_chunks().flatten().to_numpy().reshape(len(table), -1) if known else None,
         group=listed["group"],
         raw=listed["raw"],
         prompt_hash=listed["prompt_hash"],

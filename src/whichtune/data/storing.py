@@ -1,0 +1,37 @@
+"""The examples once, beside the records: a study can be read, probed and reported without its source."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from whichtune.data.examples import SPLITS, DataReport, DataSet, Example
+from whichtune.errors import DataError
+from whichtune.fetch.atomic import writing
+
+COLUMNS = ("id", "split", "text", "gold", "origin")
+
+
+def write_examples(path: Path, data: DataSet) -> None:
+    """Write every example with the labels and the fingerprint."""
+    rows = [one for name in SPLITS for one in data.examples[name]]
+    table = pa.table({column: pa.array([getattr(one, column) for one in rows], pa.string()) for column in COLUMNS})
+    told = {"labels": json.dumps(data.labels), "fingerprint": data.fingerprint, "source": data.report.source}
+    with writing(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(told), temporary, compression="zstd")
+
+
+def read_examples(path: Path) -> DataSet:
+    """Read the examples back; what was seen while reading the source stands in the study's data.json."""
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: not readable ({error})", remedy="run the study again") from error
+    told = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    rows = [Example(**fields) for fields in table.to_pylist()]
+    splits = {name: tuple(one for one in rows if one.split == name) for name in SPLITS}
+    report = DataReport(source=told["source"], balance={})
+    return DataSet(splits, tuple(json.loads(told["labels"])), told["fingerprint"], report)

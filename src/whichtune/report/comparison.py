@@ -1,0 +1,93 @@
+"""From a study's folder to its comparison; reads records alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from whichtune.records.folder import StudyFolder
+from whichtune.records.trial import TrialRecord
+from whichtune.report import notes
+from whichtune.report.costs import describe_costs, list_missing
+from whichtune.report.model import CandidateRow, Comparison, MetricHead
+from whichtune.report.quality import (
+    SPLIT,
+    Evidence,
+    compare_all,
+    describe_quality,
+    find_disagreements,
+    gather_evidence,
+    list_metrics,
+)
+from whichtune.report.scope import list_scope
+from whichtune.spec.read import load_stored_study
+
+
+def compare_study(folder: StudyFolder) -> Comparison:
+    """Compare the candidates of a study: quality beside every cost, with intervals; no recommendation."""
+    study, _ = load_stored_study(folder.spec)
+    trials, plan = folder.read_trials(), folder.read_plan()
+    metrics = list_metrics(trials)
+    grouped = _by_candidate(trials)
+    evidence = {name: gather_evidence(folder, own) for name, own in grouped.items()}
+    probes = folder.read_probes()
+    rows = [_describe(own, evidence[name], metrics) for name, own in grouped.items()]
+    for row in rows:
+        row.costs = describe_costs(grouped[row.candidate], probes)
+        row.published = notes.list_published(row, study.reference)
+    pairs, amount = compare_all(evidence, metrics[0], study.margin) if metrics else ([], None)
+    return Comparison(
+        study=study.name,
+        folder=str(folder.path),
+        rows_scored=next((one.scores[SPLIT].rows for one in trials if SPLIT in one.scores), None),
+        metrics=metrics,
+        margin=study.margin,
+        margin_amount=amount,
+        trials=dict(Counter(one.status for one in trials)),
+        trials_planned=None if plan is None else plan.total,
+        candidates=_best_first(rows, metrics),
+        unfinished=notes.list_unfinished(trials),
+        pairs=pairs,
+        scope=list_scope(rows, metrics[0] if metrics else None),
+        unequal=notes.list_unequal(trials),
+        traps=notes.list_traps(trials),
+        notes=[*notes.list_record_notes(trials), *(n for one in evidence.values() for n in find_disagreements(one))],
+        data_notes=[*notes.read_data_notes(folder), *notes.list_cuts(trials)],
+        shared_costs=notes.sum_shared_costs(folder),
+        missing=list_missing(rows),
+    )
+
+
+def _by_candidate(trials: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]:
+    grouped: dict[str, list[TrialRecord]] = {}
+    for one in trials:
+        grouped.setdefault(one.candidate, []).append(one)
+    return grouped
+
+
+def _describe(trials: Sequence[TrialRecord], evidence: Evidence, metrics: Sequence[MetricHead]) -> CandidateRow:
+    any_trial = trials[0]
+    return CandidateRow(
+        candidate=any_trial.candidate,
+        method=any_trial.method,
+        kind=any_trial.kind,
+        backbone=any_trial.backbone,
+        baseline=any_trial.baseline,
+        deterministic=any_trial.deterministic,
+        seeds=[one.seed for one in evidence.trials],
+        trials=dict(Counter(one.status for one in trials)),
+        reason=None if evidence.trials else notes.explain(trials[-1]),
+        quality=[describe_quality(evidence, metric) for metric in metrics] if evidence.trials else [],
+    )
+
+
+def _best_first(rows: Sequence[CandidateRow], metrics: Sequence[MetricHead]) -> list[CandidateRow]:
+    """Order by the mean of the first metric; candidates without one stand last, in the study's order."""
+
+    def key(row: CandidateRow) -> tuple[bool, float]:
+        mean = row.quality[0].mean if row.quality else None
+        if mean is None:
+            return True, 0.0
+        return False, -mean if metrics[0].direction == "higher" else mean
+
+    return sorted(rows, key=key)

@@ -1,0 +1,210 @@
+"""A comparison as plain typed values: what every form of the report is drawn from.
+
+A value that is not known is None and stands beside its reason. Shares are 0..1, losses nats, times seconds, sizes
+bytes; only the forms that people read turn them into other units.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from whichtune.records.trial import Record, Status
+
+Direction = Literal["higher", "lower"]
+Unit = Literal["share", "nats", "points", "count"]
+Call = Literal["better", "better-within-margin", "within-margin", "not-settled"]
+
+
+class Figure(Record):
+    """A number, or the reason why there is none."""
+
+    value: float | None = None
+    reason: str | None = None
+    """Why the value is None."""
+
+
+class MetricHead(Record):
+    """What a column of scores holds."""
+
+    name: str
+    title: str
+    direction: Direction
+    unit: Unit
+
+
+class Quality(Record):
+    """One metric of one candidate on the test split."""
+
+    metric: str
+    mean: float | None = None
+    """Mean over the candidate's trainings."""
+    low: float | None = None
+    """Lower end of the 95 % interval."""
+    high: float | None = None
+    """Upper end of the 95 % interval."""
+    df: float | None = None
+    """Degrees of freedom of the interval; None where it has no variance."""
+    reason: str | None = None
+    """Why there is no mean or no interval."""
+    seed_deviation: float | None = None
+    """Standard deviation over seeds; None below two trainings."""
+    flip_deviation: float | None = None
+    """Standard deviation that test rows changing sides between seeds would give alone."""
+    by_seed: dict[int, float | None] = Field(default_factory=dict)
+    """Seed to value."""
+
+
+class Costs(Record):
+    """What a candidate costs: means over its finished trainings, its probe, its size."""
+
+    training_seconds: Figure = Figure()
+    """Phase `step` alone."""
+    wall_seconds: Figure = Figure()
+    """A whole trial."""
+    spent_seconds: Figure = Figure()
+    """All trials of the candidate together, failed ones too."""
+    step_seconds: Figure = Figure()
+    """One training step in the probe."""
+    peak_bytes: Figure = Figure()
+    """Peak memory of training steps in the probe."""
+    saved_bytes: Figure = Figure()
+    """Kept for the backward pass."""
+    forward_flops: Figure = Figure()
+    """Operations of a step's forward passes."""
+    backward_flops: Figure = Figure()
+    """Operations of a step's backward passes."""
+    latency_one: Figure = Figure()
+    """Median seconds of a forward pass of one row."""
+    latency_one_merged: Figure = Figure()
+    """The same with the adapter merged."""
+    latency_many: Figure = Figure()
+    """Median seconds of a forward pass of `latency_rows` rows."""
+    latency_many_merged: Figure = Figure()
+    """The same with the adapter merged."""
+    latency_rows: int | None = None
+    """Rows of the greater batch."""
+    trainable_parameters: Figure = Figure()
+    trainable_share: Figure = Figure()
+    """Trainable of all parameters."""
+    total_parameters: Figure = Figure()
+    adapter_bytes: Figure = Figure()
+    """Size of what the method saves."""
+
+
+class Published(Record):
+    """A published figure beside ours."""
+
+    name: str
+    """Metric or cost, as the study names it."""
+    published: float
+    ours: float | None = None
+    source: str
+
+
+class CandidateRow(Record):
+    """One candidate."""
+
+    candidate: str
+    method: str
+    kind: str
+    backbone: str | None = None
+    baseline: bool = False
+    deterministic: bool = False
+    seeds: list[int] = Field(default_factory=list)
+    """Seeds of the finished trainings."""
+    trials: dict[Status, int] = Field(default_factory=dict)
+    """How many trials are in which state."""
+    reason: str | None = None
+    """Why no trial finished, where none did."""
+    quality: list[Quality] = Field(default_factory=list)
+    """One entry a metric, in the order of the comparison's metrics; empty where no trial finished."""
+    costs: Costs = Costs()
+    published: list[Published] = Field(default_factory=list)
+
+
+class TrialRow(Record):
+    """A trial without a result."""
+
+    id: str
+    candidate: str
+    seed: int
+    status: Status
+    reason: str
+
+
+class PairRow(Record):
+    """Two candidates on the first metric, the one with the better estimate first."""
+
+    first: str
+    second: str
+    difference: float
+    """How much better the first is; never negative."""
+    low: float
+    high: float
+    df: float | None = None
+    p_value: float
+    item_variance: float
+    """Part of the variance that comes from the test rows."""
+    seed_variance: float
+    """Part that comes from seeds, beyond test rows changing sides."""
+    call: Call
+    sentence: str
+    """One of the legal sentences."""
+
+
+class Trap(Record):
+    """Something noticed, and where."""
+
+    sentence: str
+    where: list[str]
+
+
+class SharedCost(Record):
+    """What trials shared: loading, encoding, checking."""
+
+    what: str
+    seconds: float
+    times: int
+
+
+class Missing(Record):
+    """Why columns of some candidates are empty."""
+
+    reason: str
+    columns: list[str]
+    candidates: list[str]
+
+
+class Comparison(Record):
+    """Everything a report of one study shows."""
+
+    study: str
+    folder: str
+    rows_scored: int | None = None
+    """Test rows."""
+    metrics: list[MetricHead] = Field(default_factory=list)
+    """The first is the one that choices and comparisons use."""
+    margin: float
+    """As the study asks for it: points, or per cent of the best loss."""
+    margin_amount: float | None = None
+    """In units of the first metric."""
+    trials: dict[Status, int] = Field(default_factory=dict)
+    trials_planned: int | None = None
+    """How many trials the study asks for; None where its plan is not known."""
+    candidates: list[CandidateRow] = Field(default_factory=list)
+    """Best mean of the first metric first; those without one last."""
+    unfinished: list[TrialRow] = Field(default_factory=list)
+    pairs: list[PairRow] = Field(default_factory=list)
+    scope: list[str] = Field(default_factory=list)
+    """What the figures can and cannot be read as."""
+    unequal: list[str] = Field(default_factory=list)
+    """Held settings that methods changed: the comparison is unequal."""
+    traps: list[Trap] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    """Anything else about the records."""
+    data_notes: list[str] = Field(default_factory=list)
+    shared_costs: list[SharedCost] = Field(default_factory=list)
+    missing: list[Missing] = Field(default_factory=list)
+    """Why there is a dash."""

@@ -1,0 +1,151 @@
+"""What a report says beside its figures: data, shared costs, traps, unequal settings, published figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from whichtune.errors import RecordError
+from whichtune.records.folder import StudyFolder
+from whichtune.records.trial import TrialRecord
+from whichtune.report.costs import COLUMNS
+from whichtune.report.figures import count_of, enumerate_words
+from whichtune.report.model import CandidateRow, Figure, Published, SharedCost, Trap, TrialRow
+from whichtune.spec.study import ReferenceSpec
+
+
+def list_unfinished(trials: Iterable[TrialRecord]) -> list[TrialRow]:
+    """Return each trial without a result, with the reason."""
+    return [
+        TrialRow(id=one.id, candidate=one.candidate, seed=one.seed, status=one.status, reason=explain(one))
+        for one in trials
+        if one.status != "finished"
+    ]
+
+
+def explain(trial: TrialRecord) -> str:
+    """Say why a trial has no result."""
+    if trial.failure is not None:
+        told = trial.failure.message or "no message"
+        return told if trial.status in {"unsupported", "does-not-fit"} else f"{trial.failure.kind}: {told}"
+    if trial.status == "running":
+        return f"still running, or stopped before its end; started {trial.started_at}"
+    return "no reason was recorded"
+
+
+def list_unequal(trials: Iterable[TrialRecord]) -> list[str]:
+    """Return one line a method that changed held settings."""
+    changed = {one.method: one.overrides for one in trials if one.overrides}
+    return [
+        f"{method}: {', '.join(f'{name} = {json.dumps(value)}' for name, value in flatten(overrides))}"
+        for method, overrides in changed.items()
+    ]
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested settings under their dotted names."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def list_traps(trials: Iterable[TrialRecord]) -> list[Trap]:
+    """Return each trap once, with the trials that saw it."""
+    seen: dict[str, list[str]] = {}
+    for one in trials:
+        for sentence in dict.fromkeys(one.traps):
+            seen.setdefault(sentence, []).append(name_trial(one))
+    return [Trap(sentence=sentence, where=where) for sentence, where in seen.items()]
+
+
+def name_trial(trial: TrialRecord) -> str:
+    """Name a trial by its candidate and, where that can differ, its seed."""
+    return trial.candidate if trial.deterministic else f"{trial.candidate} seed {trial.seed}"
+
+
+def list_record_notes(trials: Sequence[TrialRecord]) -> list[str]:
+    """Say what makes costs incomparable or leaves adapters unproved."""
+    notes: list[str] = []
+    finished = [one for one in trials if one.status == "finished" and not one.baseline]
+    places = {f"{one.device.get('name', '?')}, {one.device.get('threads', '?')} threads" for one in finished}
+    if len(places) > 1:
+        notes.append(f"Trials ran in different places, so their times cannot be compared: {'; '.join(sorted(places))}")
+    unchecked = [one for one in finished if not one.checked]
+    if unchecked:
+        why = enumerate_words(dict.fromkeys(one.unmeasured.get("checked", "no reason recorded") for one in unchecked))
+        notes.append(f"{count_of(len(unchecked), 'adapter')} not checked in a clean process: {why}")
+    return notes
+
+
+def list_cuts(trials: Iterable[TrialRecord]) -> list[str]:
+    """Say how many texts were cut to how many tokens, once for all trials that share it."""
+    seen: dict[str, list[str]] = {}
+    for one in trials:
+        cut = [f"{count} {split}" for split, count in one.cuts.items() if count]
+        if cut and one.training is not None:
+            told = f"Texts cut to {one.training.get('max_length', '?')} tokens: {', '.join(cut)}"
+            seen.setdefault(told, []).append(one.backbone or one.candidate)
+    return [f"{told} ({enumerate_words(dict.fromkeys(where))})" for told, where in seen.items()]
+
+
+def read_data_notes(folder: StudyFolder) -> list[str]:
+    """Return what was seen while the data were read, a line each; nothing where no such file was kept."""
+    if not folder.data_report.is_file():
+        return []
+    try:
+        held = json.loads(folder.data_report.read_text(encoding="utf-8"))
+        return list(_data_lines(held))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        remedy = "run the study again; it rewrites the file"
+        raise RecordError(f"{folder.data_report}: not a readable data report", remedy=remedy) from error
+
+
+def _data_lines(held: Mapping[str, Any]) -> Iterator[str]:
+    yield f"Source: {held['source']}"
+    for split, labels in held.get("balance", {}).items():
+        rows = sum(labels.values())
+        shares = [f"{label} {count / rows:.0%}" for label, count in labels.items() if rows]
+        yield f"{split}: {count_of(rows, 'row')} ({enumerate_words(shares)})"
+    for one in held.get("dropped", ()):
+        where = f", first {enumerate_words(one['origins'], 3)}" if one.get("origins") else ""
+        yield f"Left out of {one['split']}: {count_of(one['count'], 'row')} ({one['reason']}{where})"
+    for one in held.get("duplicates", ()):
+        first, second = one["splits"]
+        where = f"within {first}" if first == second else f"of {first} also in {second}"
+        yield f"Duplicates {where}: {one['exact']:,} exact, {one['near']:,} near"
+    for name, encoding in held.get("encodings", {}).items():
+        yield f"{name} was read as {encoding}"
+    yield from held.get("notes", ())
+
+
+def sum_shared_costs(folder: StudyFolder) -> list[SharedCost]:
+    """Add up what trials shared, by what it was."""
+    sums: dict[str, list[float]] = {}
+    for line in folder.read_costs():
+        seconds = line.get("seconds")
+        if isinstance(seconds, int | float):
+            sums.setdefault(str(line.get("what", "other")), []).append(float(seconds))
+    return [SharedCost(what=what, seconds=sum(each), times=len(each)) for what, each in sums.items()]
+
+
+def list_published(row: CandidateRow, references: Mapping[str, ReferenceSpec]) -> list[Published]:
+    """Return the published figures of a candidate; those of the whole name come before those of the method."""
+    without_settings = row.candidate.partition("[")[0] + (f"@{row.backbone}" if row.backbone else "")
+    names = (row.candidate, without_settings, row.candidate.partition("@")[0], row.method)
+    chosen = next((references[name] for name in names if name in references), None)
+    if chosen is None:
+        return []
+    return [
+        Published(name=name, published=value, ours=_ours(row, name), source=chosen.source)
+        for name, value in chosen.values.items()
+    ]
+
+
+def _ours(row: CandidateRow, name: str) -> float | None:
+    if name in COLUMNS:
+        figure: Figure = getattr(row.costs, name)
+        return figure.value
+    return next((one.mean for one in row.quality if one.metric == name), None)

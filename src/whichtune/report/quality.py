@@ -1,0 +1,165 @@
+"""Scores of each candidate with their intervals, and the pairs of candidates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from statistics import fmean, stdev
+
+from whichtune.records.folder import StudyFolder
+from whichtune.records.predictions import Predictions, read_predictions
+from whichtune.records.trial import MetricValue, TrialRecord
+from whichtune.report.figures import format_amount, format_score
+from whichtune.report.model import MetricHead, PairRow, Quality
+from whichtune.stats.intervals import CandidateSample, estimate_single
+from whichtune.stats.metrics import METRICS
+from whichtune.stats.pairs import Pair, compare_pair, margin_amount, phrase
+from whichtune.stats.samples import collect_sample
+
+SPLIT = "test"
+"""The split whose scores a report shows."""
+AGREEMENT = 1e-4
+"""How far a recorded score may be from the one its predictions give: they are kept in float32."""
+
+
+@dataclass
+class Evidence:
+    """What the scores of one candidate rest on."""
+
+    trials: list[TrialRecord]
+    """Finished, with scores on the test split."""
+    samples: dict[str, CandidateSample] = field(default_factory=dict)
+    """Metric to sample, where there is an interval."""
+    reason: str | None = None
+    """Why there is no sample at all."""
+
+
+def gather_evidence(folder: StudyFolder, trials: Sequence[TrialRecord]) -> Evidence:
+    """Read a candidate's predictions and reduce them to one sample a metric."""
+    evidence = Evidence([one for one in trials if one.status == "finished" and SPLIT in one.scores])
+    if not evidence.trials:
+        return evidence
+    tables: list[Predictions] = []
+    for one in evidence.trials:
+        path = folder.trial(one.id).predictions
+        table = read_predictions(path, SPLIT).get(SPLIT) if path.is_file() else None
+        if table is None:
+            evidence.reason = f"no test predictions of trial {one.id} on disk"
+            return evidence
+        tables.append(table)
+    scores = evidence.trials[0].scores[SPLIT]
+    labels = [one.label for one in scores.classes] or list(tables[0].labels)
+    for metric in scores.metrics:
+        known = metric.name in METRICS
+        sample = collect_sample(evidence.trials[0].candidate, tables, labels, metric.name) if known else None
+        if sample is not None:
+            evidence.samples[metric.name] = sample
+    return evidence
+
+
+def list_metrics(trials: Iterable[TrialRecord]) -> list[MetricHead]:
+    """Return the metrics of a study's trials, the first one first."""
+    values = next((one.scores[SPLIT].metrics for one in trials if SPLIT in one.scores), [])
+    return [MetricHead(name=one.name, title=_title(one.name), direction=one.direction, unit=one.unit) for one in values]
+
+
+def describe_quality(evidence: Evidence, metric: MetricHead) -> Quality:
+    """Return a candidate's mean, interval and seed spread on one metric."""
+    found = {one.seed: _value(one, metric.name) for one in evidence.trials}
+    known = [value for value in found.values() if value is not None]
+    quality = Quality(metric=metric.name, by_seed=found)
+    if not known or len(known) < len(found):
+        quality.reason = "not a finite number"
+        return quality
+    quality.mean = fmean(known)
+    quality.seed_deviation = stdev(known) if len(known) > 1 else None
+    sample = evidence.samples.get(metric.name)
+    if sample is None:
+        quality.reason = evidence.reason or "no interval: the metric has no scores of single rows"
+    else:
+        _add_interval(quality, sample, metric)
+    return quality
+
+
+def find_disagreements(evidence: Evidence) -> Iterator[str]:
+    """Say where recorded scores are not those of the predictions on disk."""
+    for name, sample in evidence.samples.items():
+        values = [_value(one, name) for one in evidence.trials]
+        recorded = fmean(value for value in values if value is not None) if None not in values else math.nan
+        computed = sample.total if _higher(evidence.trials[0], name) else -sample.total
+        if not math.isclose(recorded, computed, rel_tol=AGREEMENT, abs_tol=AGREEMENT):
+            yield f"{sample.name}: {_title(name)} is {recorded:.4f} by its records, {computed:.4f} by its predictions"
+
+
+def compare_all(
+    evidence: Mapping[str, Evidence], metric: MetricHead, margin: float
+) -> tuple[list[PairRow], float | None]:
+    """Compare every two candidates on one metric; return the pairs and the margin in units of the metric."""
+    samples = [one.samples[metric.name] for one in evidence.values() if metric.name in one.samples]
+    if not samples:
+        return [], None
+    samples.sort(key=lambda sample: -sample.total)
+    amount = margin_amount(METRICS[metric.name], margin, samples)
+    return [describe_pair(compare_pair(*both, amount), metric) for both in combinations(samples, 2)], amount
+
+
+def describe_pair(pair: Pair, metric: MetricHead) -> PairRow:
+    """Return a pair with its interval and its sentence."""
+    low, high = pair.difference.interval()
+    decimals = _decimals(high - low, metric.unit)
+    own = pair.difference
+    return PairRow(
+        first=pair.first,
+        second=pair.second,
+        difference=own.value,
+        low=low,
+        high=high,
+        df=None if math.isinf(own.df) else own.df,
+        p_value=own.p_value,
+        item_variance=own.item_variance,
+        seed_variance=own.seed_variance,
+        call=pair.call,
+        sentence=phrase(
+            pair.call,
+            format_amount(own.value, metric.unit, decimals),
+            format_score(low, metric.unit, decimals),
+            format_score(high, metric.unit, decimals),
+            format_margin(pair.margin, metric.unit),
+        ),
+    )
+
+
+def format_margin(amount: float, unit: str) -> str:
+    """Write a margin without digits that it does not have."""
+    return f"{100 * amount:.4g} points" if unit == "share" else f"{amount:.3g} {unit}"
+
+
+def _add_interval(quality: Quality, sample: CandidateSample, metric: MetricHead) -> None:
+    estimate = estimate_single(sample)
+    low, high = estimate.interval()
+    higher = metric.direction == "higher"
+    quality.mean = sample.total if higher else -sample.total
+    quality.low, quality.high = (low, high) if higher else (-high, -low)
+    quality.df = None if math.isinf(estimate.df) else estimate.df
+    quality.flip_deviation = math.sqrt(sample.flip_variance) if sample.seeds > 1 else None
+
+
+def _value(trial: TrialRecord, name: str) -> float | None:
+    return next((one.value for one in trial.scores[SPLIT].metrics if one.name == name), None)
+
+
+def _higher(trial: TrialRecord, name: str) -> bool:
+    found: list[MetricValue] = [one for one in trial.scores[SPLIT].metrics if one.name == name]
+    return found[0].direction == "higher"
+
+
+def _title(name: str) -> str:
+    return METRICS[name].title if name in METRICS else name.replace("_", " ")
+
+
+def _decimals(width: float, unit: str) -> int | None:
+    """One digit more where the interval is so narrow that its ends would look alike."""
+    narrow = {"share": 0.002, "nats": 0.002}.get(unit, 0.0)
+    return {"share": 2, "nats": 5}.get(unit) if width < narrow else None
