@@ -57,9 +57,10 @@ def tiny_task(tiny_data):
 
 @pytest.fixture(scope="session")
 def tiny_backbone():
-    """Make a tiny random backbone of a family."""
+    """Make a tiny random backbone of a family; its weights are wide enough to tell texts apart."""
 
     def make(family="bert", **config):
+        config = {"initializer_range": 0.2} | config
         return load_backbone(RandomBackbone(kind="random", family=family, config=config), LoadRequest())
 
     return make

@@ -90,7 +90,7 @@ def loss_of(trial):
 
 def save(place, trial, method, family):
     card = AdapterCard(
-        backbone=RandomBackbone(kind="random", family=family),
+        backbone=RandomBackbone(kind="random", family=family, config={"initializer_range": 0.2}),
         weights=trial.assembly.backbone.fingerprint,
         method=spec_of(method),
         labels=trial.material.task.labels,

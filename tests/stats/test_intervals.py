@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from scipy import stats
-from statistics import NormalDist
 
 from whichtune.errors import RecordError
 from whichtune.stats.intervals import align, estimate_difference, estimate_single, sample_candidate
@@ -18,7 +18,9 @@ LABELS = ("a", "b")
 
 def draw(seeds: int, items: int, share: float = 0.8, seed: int = 0, name: str = "x"):
     scores = (np.random.default_rng(seed).random((seeds, items)) < share).astype(float)
-    return scores, sample_candidate(name, [str(item) for item in range(items)], scores.mean(axis=1), scores, binary=True)
+    return scores, sample_candidate(
+        name, [str(item) for item in range(items)], scores.mean(axis=1), scores, binary=True
+    )
 
 
 def spelled_out(first, second):

@@ -44,7 +44,9 @@ def test_one_call_holds_and_says_what_its_intervals_say(value, error, df, margin
 @pytest.mark.parametrize("call", ["better", "better-within-margin", "within-margin", "not-settled"])
 def test_the_legal_sentences(call) -> None:
     told = phrase(call, "3.1", "1.0", "5.2", "2 points")
-    legal = r"better by 3\.1 \(1\.0\.\.5\.2\)|within 2 points of each other|better, but by less than 2 points|not settled"
+    legal = (
+        r"better by 3\.1 \(1\.0\.\.5\.2\)|within 2 points of each other|better, but by less than 2 points|not settled"
+    )
     assert re.fullmatch(legal, told)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,7 +20,7 @@ LABELS = ("a", "b", "c")
 def stream(rows, cuts):
     total = StreamingClassification(len(LABELS))
     edges = [0, *sorted(cuts), len(rows)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         gold, predicted, confidence, loss = zip(*rows[start:end], strict=True) if end > start else ([], [], [], [])
         total.update(gold, predicted, confidence, loss)
     return total.scores(LABELS)

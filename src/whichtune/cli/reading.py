@@ -10,12 +10,14 @@ import typer
 from whichtune.errors import RecordError
 
 RUNS = Path("runs")
-FORMS = ("terminal", "markdown", "csv", "json")
+FORMS = ("terminal", "markdown", "csv", "pairs-csv", "json")
+PAGE_COLUMNS = 100
+"""Width of a report written to a file."""
 
 
 def report(
     study: Annotated[Path, typer.Argument(help="A study's folder, such as runs/quickstart.")],
-    form: Annotated[str, typer.Option("--format", help="terminal, markdown, csv or json.")] = "terminal",
+    form: Annotated[str, typer.Option("--format", help="terminal, markdown, csv (a row a candidate), pairs-csv or json.")] = "terminal",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write to a file instead of the terminal.")] = None,
 ) -> None:
@@ -68,12 +70,14 @@ def list_studies(
 
 def print_comparison(study: Path, form: str, out: Path | None = None) -> None:
     """Compare a study from its records and print it, or write it to a file."""
+    import io
+
     from rich.console import Console
 
     from whichtune.fetch.atomic import write_text
     from whichtune.records.folder import find_study
     from whichtune.report.comparison import compare_study
-    from whichtune.report.csv_table import render_csv
+    from whichtune.report.csv_table import render_csv, render_pairs_csv
     from whichtune.report.markdown import render_markdown
     from whichtune.report.terminal import render_terminal
 
@@ -82,13 +86,14 @@ def print_comparison(study: Path, form: str, out: Path | None = None) -> None:
         render_terminal(comparison, Console())
         return
     if form == "terminal":
-        console = Console(record=True, file=None, quiet=True, width=100)
-        render_terminal(comparison, console)
-        text = console.export_text()
+        page = io.StringIO()
+        render_terminal(comparison, Console(file=page, width=PAGE_COLUMNS))
+        text = page.getvalue()
     else:
         text = {
             "markdown": render_markdown,
             "csv": render_csv,
+            "pairs-csv": render_pairs_csv,
             "json": lambda one: one.model_dump_json(indent=1),
         }[form](comparison)
     if out is None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whichtune.data.layout import Layout, layout_of
+from whichtune.data.layout import Layout, Side, layout_of
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,13 @@ class Batch:
         return int(self.layout.real.sum())
 
 
-def collate(encoded: Encoded, rows: Sequence[int] | np.ndarray, *, side: str = "right") -> Batch:
+def collate(encoded: Encoded, rows: Sequence[int] | np.ndarray, *, side: Side = "right") -> Batch:
     """Put rows into one padded batch and lay it out."""
     chosen = np.asarray(rows, dtype=np.int64)
-    layout = layout_of(torch.from_numpy(encoded.lengths[chosen]), side=side)
-    flat = (
-        np.concatenate([np.arange(encoded.offsets[i], encoded.offsets[i + 1]) for i in chosen])
-        if len(chosen)
-        else chosen
-    )
+    lengths = encoded.lengths[chosen]
+    layout = layout_of(torch.from_numpy(lengths), side=side)
+    starts = encoded.offsets[chosen] - (np.cumsum(lengths) - lengths)
+    flat = np.arange(lengths.sum()) + np.repeat(starts, lengths)
     ids = torch.zeros(layout.real.shape, dtype=torch.int64)
     ids[layout.real] = torch.from_numpy(encoded.tokens[flat].astype(np.int64))
     segments = None

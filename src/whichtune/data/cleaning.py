@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
 
 from whichtune.data.examples import Dropped, Example
-from whichtune.data.reading import Row, Table
-from whichtune.errors import DataError, did_you_mean
+from whichtune.data.tables import Table
+from whichtune.errors import DataError
 from whichtune.spec.sources import Columns
 
 SHOWN = 5
@@ -18,73 +17,89 @@ SHOWN = 5
 
 @dataclass
 class Sieve:
-    """Keeps usable rows and remembers the others."""
+    """Keeps usable rows and remembers the others, over all parts of a source."""
 
     columns: Columns
     dropped: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
     """(reason, part) to the places of the rows."""
-    seen: set[str] = field(default_factory=set)
+    seen: dict[str, str] = field(default_factory=dict)
+    """Ids of the user's own to the places of their rows."""
 
     def sift(self, part: str, table: Table) -> list[Example]:
-        """Turn the usable rows of one table into examples."""
-        require_columns(part, table, self.columns)
-        found = (self._make(part, place, row) for place, row in enumerate(table.rows))
-        return [example for example in found if example is not None]
+        """Turn the usable rows of one table into examples; their split is the part, for now."""
+        texts, golds = table.values[self.columns.text], table.values[self.columns.label]
+        kept: list[Example] = []
+        for index, (text, value) in enumerate(zip(texts, golds, strict=True)):
+            gold = read_label(value, table.origin(index))
+            reason = judge_text(text) or ("unlabeled" if gold is None else None)
+            if reason is not None or gold is None:
+                self.dropped[str(reason), part].append(table.origin(index))
+                continue
+            kept.append(Example(self._identify(part, table, index), part, str(text), gold, table.origin(index)))
+        return kept
 
-    def told(self) -> tuple[Dropped, ...]:
+    def tell(self) -> tuple[Dropped, ...]:
         """Count what was left out, with the first few places."""
         return tuple(
             Dropped(reason, part, len(places), tuple(places[:SHOWN])) for (reason, part), places in self.dropped.items()
         )
 
-    def _make(self, part: str, place: int, row: Row) -> Example | None:
-        text, gold = row.fields.get(self.columns.text), read_label(row.fields.get(self.columns.label))
-        reason = judge_text(text) or ("unlabeled" if gold is None else None)
-        if reason is not None:
-            self.dropped[reason, part].append(row.origin)
-            return None
-        assert gold is not None  # noqa: S101 - judged above
-        return Example(self._identify(part, place, row), part, str(text), gold, row.origin)
+    def require_usable(self, part: str, table: Table, limit: float) -> None:
+        """Refuse a part that lost more than the allowed share of its rows."""
+        lost = [one for one in self.tell() if one.split == part]
+        share = sum(one.count for one in lost) / max(1, len(table))
+        if share > limit:
+            told = "; ".join(f"{one.count} {one.reason} ({_list(one)})" for one in lost)
+            raise DataError(
+                f"{share:.1%} of the {len(table)} rows of {table.name} cannot be used: {told}",
+                allowed=f"at most {limit:.1%} (`data.drop_limit`)",
+                remedy="check `data.columns`, mend the rows, or raise the limit",
+            )
 
-    def _identify(self, part: str, place: int, row: Row) -> str:
+    def _identify(self, part: str, table: Table, index: int) -> str:
+        """Return a row's id: its own, or the part and its place there."""
         if self.columns.id is None:
-            return f"{part}:{place}"
-        own = str(row.fields.get(self.columns.id))
+            return f"{part}:{table.places[index]}"
+        origin = table.origin(index)
+        own = read_label(table.values[self.columns.id][index], origin)
+        if own is None:
+            raise DataError(f"{origin} has no id", remedy=f"fill `{self.columns.id}`, or leave out `columns.id`")
         if own in self.seen:
             raise DataError(
-                f"{row.origin}: this id stands twice", value=own, remedy="choose another `columns.id`, or leave it out"
+                f"{self.seen[own]} and {origin} have the same id",
+                value=own,
+                remedy="choose another `columns.id`, or leave it out",
             )
-        self.seen.add(own)
+        self.seen[own] = origin
         return own
 
 
-def require_columns(part: str, table: Table, columns: Columns) -> None:
-    """Say which column is missing, and which there are."""
-    for role in ("text", "label", "id"):
-        name = getattr(columns, role)
-        if name is not None and name not in table.columns:
-            raise DataError(
-                f"data.columns.{role}: the {part} rows have no such column",
-                value=name,
-                allowed=", ".join(table.columns),
-                remedy=did_you_mean(name, table.columns),
-            )
-
-
-def judge_text(value: Any) -> str | None:
-    """Return why a value is no usable text, or None."""
+def judge_text(value: object) -> str | None:
+    """Return why a value is no usable text (`empty`, `not-text`), or None; only what prints counts as something."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "empty"
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "\0" in value:
         return "not-text"
-    return None if value.strip() else "empty"
+    # Zero-width characters and other marks alone are no text; nearly always the first character already settles it.
+    return None if any(character.isprintable() for character in value.strip()) else "empty"
 
 
-def read_label(value: Any) -> str | None:
-    """Read a label as a word; whole numbers lose their decimals, nothing and blanks are no label."""
+def read_label(value: object, origin: str) -> str | None:
+    """Read a label as a word, or None: 1 and 1.0 are `1`, True is `true`, spaces around are dropped."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    word = str(value).strip()
-    return word or None
+        return str(int(value))
+    if isinstance(value, str | int | float):
+        return str(value).strip() or None
+    raise DataError(
+        f"{origin}: a label must be a word or a number",
+        value=type(value).__name__,
+        remedy="check `columns.label`; several labels a row are not supported",
+    )
+
+
+def _list(one: Dropped) -> str:
+    return ", ".join(one.origins) + (", ..." if one.count > len(one.origins) else "")

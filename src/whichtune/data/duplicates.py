@@ -1,162 +1,159 @@
 """Exact and near duplicates, within and across splits, for half a million rows in bounded memory.
 
-Texts are compared without case and spacing. Near duplicates have a Jaccard similarity of their character 5-grams of
-at least the threshold: candidates come from MinHash signatures (Broder 1997) in bands, and each candidate is verified
-on the 5-grams themselves. Memory: 320 bytes a distinct text for its signature, and a few thousand texts' 5-grams at a time.
+Exact copies agree after case and white space are folded. Near copies have a Jaccard similarity of their character
+5-grams of at least the threshold: MinHash proposes pairs, and each is verified on the n-grams themselves. Copies of
+copies form a *family*. Which rows a family holds does not depend on chance: the hashes are fixed.
+
+Memory beyond the texts: 8 bytes a band (18 at a threshold of 0.8) and about 100 more for each distinct text, some
+120 MB for 500,000 rows; and at most about 200 MB for n-grams and rejected pairs, however long or alike the texts are.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
 
 import numpy as np
 
 from whichtune.data.examples import Duplicates, Example
+from whichtune.data.shingles import choose_bands, jaccard, normalise, shingle, sign
 
-NGRAM = 5
-BANDS, ROWS = 16, 5
-"""At similarity 0.8 a pair shares a band with probability 1 - (1 - 0.8^5)^16 = 0.998, at 0.5 with 0.40."""
-CHUNK_TEXTS = 4096
 SHOWN = 5
-_MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+_WINDOW = 32
+"""Texts of one band are compared with this many neighbours: all pairs of a group of up to 33."""
+_REMEMBERED_PAIRS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Twins:
-    """Which distinct text each row has, and which distinct texts are near each other."""
+class Families:
+    """Which text and which family each row belongs to, numbered over all splits."""
 
-    texts: dict[str, np.ndarray]
-    """Split to the text number of each of its rows."""
-    near: dict[int, set[int]]
-    """Text number to the numbers of its near twins."""
-
-
-def find_twins(splits: Mapping[str, Sequence[Example]], threshold: float) -> Twins:
-    """Find exact and near twins over all splits at once."""
-    numbers: dict[str, int] = {}
-    texts = {
-        name: np.array([numbers.setdefault(normalise(one.text), len(numbers)) for one in rows], dtype=np.int64)
-        for name, rows in splits.items()
-    }
-    distinct = list(numbers)
-    near: dict[int, set[int]] = defaultdict(set)
-    for left, right in find_candidates(distinct):
-        if jaccard(shingle(distinct[left]), shingle(distinct[right])) >= threshold:
-            near[left].add(right)
-            near[right].add(left)
-    return Twins(texts, dict(near))
+    texts: Mapping[str, np.ndarray]
+    """Split to [rows] int64: equal numbers are exact copies."""
+    families: Mapping[str, np.ndarray]
+    """Split to [rows] int64: equal numbers are exact or near copies, directly or through others."""
 
 
-def count_duplicates(splits: Mapping[str, Sequence[Example]], twins: Twins) -> tuple[Duplicates, ...]:
-    """Count duplicates within each split and across each pair of splits."""
+def find_families(splits: Mapping[str, Sequence[Example]], threshold: float) -> Families:
+    """Find the exact and near copies over all splits at once."""
+    flat = [example.text for rows in splits.values() for example in rows]
+    if not flat:
+        none = {name: np.zeros(0, dtype=np.int64) for name in splits}
+        return Families(none, none)
+    digests = b"".join(blake2b(_bytes_of(text), digest_size=16).digest() for text in flat)
+    _, first, texts = np.unique(np.frombuffer(digests, dtype="V16"), return_index=True, return_inverse=True)
+    distinct = [flat[place] for place in first.tolist()]
+    roots = _join_near(distinct, threshold)
+    bounds = np.cumsum([len(rows) for rows in splits.values()])[:-1]
+    return Families(
+        dict(zip(splits, np.split(texts, bounds), strict=True)),
+        dict(zip(splits, np.split(roots[texts], bounds), strict=True)),
+    )
+
+
+def count_duplicates(splits: Mapping[str, Sequence[Example]], found: Families) -> tuple[Duplicates, ...]:
+    """Count copies within each split and across each pair of splits."""
     names = list(splits)
-    pairs = [(left, right) for place, left in enumerate(names) for right in names[place:]]
-    return tuple(_count_pair(splits, twins, pair) for pair in pairs)
+    return tuple(_count_pair(splits, found, left, right) for place, left in enumerate(names) for right in names[place:])
 
 
-def drop_duplicates(
-    splits: Mapping[str, Sequence[Example]], twins: Twins, *, within: bool
-) -> tuple[dict[str, list[Example]], dict[str, list[str]]]:
-    """Remove rows that stand in a later split too (and, `within`, all but the first of each); name what went."""
-    later: set[int] = set()
-    kept: dict[str, list[Example]] = {}
-    gone: dict[str, list[str]] = {}
-    for name in reversed(list(splits)):
-        own: set[int] = set()
-        keep: list[Example] = []
-        lost: list[str] = []
-        for one, number in zip(splits[name], twins.texts[name].tolist(), strict=True):
-            group = {number} | twins.near.get(number, set())
-            if group & later or (within and group & own):
-                lost.append(one.origin)
-            else:
-                keep.append(one)
-            own.add(number)
-        later |= own
-        kept[name], gone[name] = keep, lost
-    return {name: kept[name] for name in splits}, gone
+def mark_duplicates(found: Families, *, within: bool) -> dict[str, np.ndarray]:
+    """Return, for each split, [rows] bool: those of a family that also stands in a later split.
+
+    With `within`, also all but the first row of a family in its own split.
+    """
+    names = list(found.families)
+    marks: dict[str, np.ndarray] = {}
+    for place, name in enumerate(names):
+        own = found.families[name]
+        later = [found.families[other] for other in names[place + 1 :]]
+        marks[name] = np.isin(own, np.concatenate(later)) if later else np.zeros(len(own), dtype=bool)
+        if within:
+            marks[name] |= _repeats(own)
+    return marks
 
 
-def normalise(text: str) -> str:
-    """Fold case and spacing."""
-    return " ".join(text.casefold().split())
+def count_conflicts(splits: Mapping[str, Sequence[Example]], found: Families) -> int:
+    """Count texts whose exact copies carry different labels."""
+    golds: dict[int, str] = {}
+    torn: set[int] = set()
+    for name, rows in splits.items():
+        for text, example in zip(found.texts[name].tolist(), rows, strict=True):
+            if golds.setdefault(text, example.gold) != example.gold:
+                torn.add(text)
+    return len(torn)
 
 
-def shingle(text: str) -> np.ndarray:
-    """Return the sorted distinct hashes of a text's character n-grams, uint64; a shorter text is one of its own."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
-    if len(codes) < NGRAM:
-        codes = np.pad(codes, (0, NGRAM - len(codes)))
-    mixed = np.zeros(len(codes) - NGRAM + 1, dtype=np.uint64)
-    for place in range(NGRAM):
-        mixed = mixed * np.uint64(_MIX[0]) + codes[place : place + len(mixed)] + np.uint64(1)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(_MIX[1])
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_MIX[2])
-    return np.unique(mixed ^ (mixed >> np.uint64(31)))
+def _bytes_of(text: str) -> bytes:
+    return normalise(text).encode("utf-8", "surrogatepass")
 
 
-def jaccard(left: np.ndarray, right: np.ndarray) -> float:
-    """Return the similarity of two sets of distinct sorted hashes."""
-    both = len(np.intersect1d(left, right, assume_unique=True))
-    return both / (len(left) + len(right) - both)
+def _join_near(distinct: list[str], threshold: float) -> np.ndarray:
+    """Return the family of each distinct text, [texts] int64: the least number of its members."""
+    bands = choose_bands(threshold)
+    keys = sign(len(distinct), lambda number: normalise(distinct[number]), bands)
+    parents = list(range(len(distinct)))
+    rejected: set[tuple[int, int]] = set()
+
+    # Texts are at most `LONGEST_CHARACTERS` long here, so 128 sets of hashes take at most about 50 MB.
+    @lru_cache(maxsize=128)
+    def grams(number: int) -> np.ndarray:
+        return shingle(normalise(distinct[number]))
+
+    for pair in _propose(keys):
+        left, right = _root(parents, pair[0]), _root(parents, pair[1])
+        if left == right or pair in rejected:
+            continue
+        if _alike(grams(pair[0]), grams(pair[1]), threshold):
+            parents[max(left, right)] = min(left, right)
+        elif len(rejected) < _REMEMBERED_PAIRS:
+            rejected.add(pair)
+    return np.array([_root(parents, number) for number in range(len(parents))], dtype=np.int64)
 
 
-def sign(texts: Sequence[str]) -> np.ndarray:
-    """Return the MinHash signatures, [texts, bands x rows] uint32."""
-    draw = np.random.default_rng(0)
-    odd = draw.integers(0, 2**63, BANDS * ROWS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    signatures = np.empty((len(texts), BANDS * ROWS), dtype=np.uint32)
-    for start in range(0, len(texts), CHUNK_TEXTS):
-        sets = [shingle(text) for text in texts[start : start + CHUNK_TEXTS]]
-        flat = np.concatenate(sets)
-        starts = np.concatenate([[0], np.cumsum([len(own) for own in sets])[:-1]])
-        for column, factor in enumerate(odd):
-            values = ((flat * factor) >> np.uint64(32)).astype(np.uint32)
-            signatures[start : start + len(sets), column] = np.minimum.reduceat(values, starts)
-    return signatures
+def _propose(keys: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield pairs of texts that share a band: nearest neighbours first, so that big families join cheaply."""
+    for band in keys:
+        order = np.argsort(band, kind="stable")
+        ordered = band[order]
+        for step in range(1, min(_WINDOW, len(band) - 1) + 1):
+            places = np.flatnonzero(ordered[step:] == ordered[:-step])
+            if not len(places):
+                break
+            yield from zip(order[places].tolist(), order[places + step].tolist(), strict=True)
 
 
-def find_candidates(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield pairs that share a band, each once; in a band, a text meets its neighbour and the first of its group."""
-    if len(texts) < 2:
-        return
-    signatures = sign(texts)
-    seen: set[tuple[int, int]] = set()
-    for band in range(BANDS):
-        keys = np.ascontiguousarray(signatures[:, band * ROWS : (band + 1) * ROWS]).view(f"V{4 * ROWS}").ravel()
-        _, group, size = np.unique(keys, return_inverse=True, return_counts=True)
-        shared = np.flatnonzero(size[group] > 1)
-        first: dict[int, int] = {}
-        last: dict[int, int] = {}
-        for place in shared.tolist():
-            own = int(group[place])
-            for other in {first.setdefault(own, place), last.get(own, place)}:
-                if other != place and (other, place) not in seen:
-                    seen.add((other, place))
-                    yield other, place
-            last[own] = place
+def _alike(left: np.ndarray, right: np.ndarray, threshold: float) -> bool:
+    if min(len(left), len(right)) < threshold * max(len(left), len(right)):
+        return False
+    return jaccard(left, right) >= threshold
 
 
-def _count_pair(splits: Mapping[str, Sequence[Example]], twins: Twins, pair: tuple[str, str]) -> Duplicates:
-    left, right = pair
-    within = left == right
-    places: dict[int, list[int]] = defaultdict(list)
-    for place, number in enumerate(twins.texts[right].tolist()):
-        places[number].append(place)
-    exact = near = 0
+def _root(parents: list[int], number: int) -> int:
+    while parents[number] != number:
+        parents[number] = parents[parents[number]]
+        number = parents[number]
+    return number
+
+
+def _repeats(numbers: np.ndarray) -> np.ndarray:
+    """Mark every row whose number stood before."""
+    again = np.ones(len(numbers), dtype=bool)
+    again[np.unique(numbers, return_index=True)[1]] = False
+    return again
+
+
+def _count_pair(splits: Mapping[str, Sequence[Example]], found: Families, left: str, right: str) -> Duplicates:
+    if left == right:
+        exact, close = _repeats(found.texts[left]), _repeats(found.families[left])
+    else:
+        exact = np.isin(found.texts[left], found.texts[right])
+        close = np.isin(found.families[left], found.families[right])
     shown: list[tuple[str, str]] = []
-    for place, number in enumerate(twins.texts[left].tolist()):
-        copies = [other for other in places.get(number, []) if not within or other < place]
-        close = [
-            other
-            for twin in twins.near.get(number, ())
-            for other in places.get(twin, [])
-            if not within or other < place
-        ]
-        exact += bool(copies)
-        near += bool(close) and not copies
-        if (copies or close) and len(shown) < SHOWN:
-            shown.append((splits[left][place].origin, splits[right][(copies or close)[0]].origin))
-    return Duplicates(pair, exact, near, tuple(shown))
+    for place in np.flatnonzero(exact | close)[:SHOWN].tolist():
+        numbers = found.texts if exact[place] else found.families
+        twin = int(np.argmax(numbers[right] == numbers[left][place]))
+        shown.append((splits[left][place].origin, splits[right][twin].origin))
+    return Duplicates((left, right), int(exact.sum()), int((close & ~exact).sum()), tuple(shown))

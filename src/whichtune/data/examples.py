@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 SPLITS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One usable row.
 
@@ -41,9 +41,10 @@ class Duplicates:
     splits: tuple[str, str]
     """The two splits; the same name twice for duplicates within it."""
     exact: int
-    """Rows of the first split with an exact copy (after case and white space) in the second."""
+    """Rows of the first split with an exact copy (after case and white space) in the second; within one split, rows
+    that repeat an earlier one."""
     near: int
-    """Further rows of the first split with a near copy in the second."""
+    """Further rows of the first split with a near copy in the second, directly or through other copies."""
     pairs: tuple[tuple[str, str], ...]
     """The origins of the first few."""
 

@@ -7,9 +7,13 @@ prompts and labels-only logits are changes of layout, nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Side = Literal["left", "right"]
+"""On which side of its tokens a sequence is padded."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,15 @@ class Layout:
         )
 
 
-def layout_of(lengths: Tensor, *, side: str = "right") -> Layout:
-    """Lay out sequences of the given lengths, padded on one side; the head may read every real row."""
+def layout_of(lengths: Tensor, *, side: Side = "right") -> Layout:
+    """Lay out sequences of the given lengths, padded on one side; the head may read every real row.
+
+    A sequence of no rows has no first and no last one to read, so it is refused.
+    """
+    if side not in ("left", "right"):
+        raise ValueError(f"side: got {side!r}; allowed: 'left', 'right'")
+    if len(lengths) and int(lengths.min()) < 1:
+        raise ValueError("every sequence needs at least one row")
     width = int(lengths.max()) if len(lengths) else 0
     columns = torch.arange(width).expand(len(lengths), width)
     starts = torch.zeros_like(lengths) if side == "right" else width - lengths

@@ -2,119 +2,162 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import compress
 
 from whichtune.data.cleaning import SHOWN, Sieve
-from whichtune.data.duplicates import count_duplicates, drop_duplicates, find_twins
+from whichtune.data.duplicates import Families, count_conflicts, count_duplicates, find_families, mark_duplicates
 from whichtune.data.examples import SPLITS, DataReport, DataSet, Dropped, Example
-from whichtune.data.sources import SourceRows, read_source
+from whichtune.data.sources.contract import WHOLE, Rows
+from whichtune.data.sources.registry import read_source
 from whichtune.data.splitting import cut_splits, take
 from whichtune.errors import DataError, did_you_mean
 from whichtune.fetch.fingerprint import fingerprint_texts
 from whichtune.spec.sources import DataSpec
 
+Splits = Mapping[str, Sequence[Example]]
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+
 
 def load_data(spec: DataSpec) -> DataSet:
-    """Read, clean and split the data of a study; faults are told once, with the remedy."""
-    source = read_source(spec.source)
+    """Read, clean, split and size the data of a study; each fault is one message with its remedy.
+
+    Duplicates are counted among the rows that the study uses; where they are to be dropped, among all rows, before
+    sizes are taken, so that the sizes are met.
+    """
+    source = read_source(spec.source, spec.columns)
     sieve = Sieve(spec.columns)
-    sifted = {part: sieve.sift(part, table) for part, table in source.tables.items()}
-    _require_usable(spec, source, sieve)
-    splits = {name: sorted_split for name, sorted_split in _split(spec, sifted).items()}
-    for name in SPLITS:
-        _require_rows(name, splits[name])
-    twins = find_twins(splits, spec.near_duplicate_similarity)
-    duplicates = count_duplicates(splits, twins)
-    dropped = list(sieve.told())
-    if spec.duplicates != "keep":
-        splits, gone = drop_duplicates(splits, twins, within=spec.duplicates == "drop-all")
-        dropped += [Dropped("duplicate", name, len(lost), tuple(lost[:SHOWN])) for name, lost in gone.items() if lost]
-    chosen = {name: tuple(take(splits[name], getattr(spec.sizes, name), spec.split)) for name in SPLITS}
-    for name in SPLITS:
-        _require_rows(name, chosen[name])
-    labels = choose_labels(spec, chosen)
+    whole = _cut(spec, _sift(spec, source, sieve))
+    if spec.duplicates == "keep":
+        chosen = _size(spec, whole)
+        families, gone = find_families(chosen, spec.near_duplicate_similarity), ()
+        duplicates = count_duplicates(chosen, families)
+    else:
+        families = find_families(whole, spec.near_duplicate_similarity)
+        duplicates = count_duplicates(whole, families)
+        left, gone = _drop(spec, whole, families)
+        chosen = _size(spec, left)
+    labels = choose_labels(spec.labels, chosen)
     report = DataReport(
-        source=source.told,
+        source=source.source,
         balance={name: _balance(rows, labels) for name, rows in chosen.items()},
-        dropped=tuple(dropped),
+        dropped=(*sieve.tell(), *gone),
         duplicates=duplicates,
-        encodings={path: name for table in source.tables.values() for path, name in table.encodings.items()},
-        notes=source.notes,
+        encodings={table.name: table.encoding for table in source.parts.values() if table.encoding},
+        notes=(*source.notes, *_note_sizes(spec, chosen), *_note_conflicts(spec, whole, chosen, families)),
     )
     return DataSet(chosen, labels, fingerprint_data(chosen, labels), report)
 
 
-def choose_labels(spec: DataSpec, splits: Mapping[str, Sequence[Example]]) -> tuple[str, ...]:
+def choose_labels(given: tuple[str, ...] | None, splits: Splits) -> tuple[str, ...]:
     """Return the labels in order; a label that training does not know, or a lone one, is refused."""
-    known = {one.gold for one in splits["train"]}
-    labels = spec.labels or tuple(sorted(known, key=_label_order))
+    known = {example.gold for example in splits["train"]}
+    labels = given or tuple(sorted(known, key=_label_order))
     if len(labels) < 2:
         raise DataError(
-            "the training rows have one label only",
-            value=", ".join(labels),
-            allowed="two or more",
+            "the training rows have one label only", value=", ".join(labels), allowed="two or more",
             remedy="check `columns.label`",
-        )
+        )  # fmt: skip
+    if len(set(labels)) < len(labels):
+        raise DataError("`data.labels` names a label twice", value=list(labels), remedy="name each once")
     for name in SPLITS:
-        for one in splits[name]:
-            if one.gold not in (known if name != "train" else labels) or one.gold not in labels:
-                raise _unknown_label(name, one, labels)
+        allowed = set(labels) if name == "train" else known & set(labels)
+        unknown = [example for example in splits[name] if example.gold not in allowed]
+        if unknown:
+            raise _unknown_label(name, unknown, labels)
     return labels
 
 
-def fingerprint_data(splits: Mapping[str, Sequence[Example]], labels: Sequence[str]) -> str:
+def fingerprint_data(splits: Splits, labels: Sequence[str]) -> str:
     """Hash ids, texts, labels and splits, in order."""
     rows = (part for name in SPLITS for one in splits[name] for part in (name, one.id, one.text, one.gold))
-    return fingerprint_texts([*labels, "", *rows])
+    return fingerprint_texts([str(len(labels)), *labels, *rows])
 
 
-def _split(spec: DataSpec, sifted: Mapping[str, list[Example]]) -> dict[str, list[Example]]:
+def _sift(spec: DataSpec, source: Rows, sieve: Sieve) -> dict[str, list[Example]]:
+    sifted: dict[str, list[Example]] = {}
+    for part, table in source.parts.items():
+        sifted[part] = sieve.sift(part, table)
+        sieve.require_usable(part, table, spec.drop_limit)
+        if not sifted[part]:
+            raise DataError(f"{table.name} has no usable rows", remedy="give a file with rows below its header")
+    return sifted
+
+
+def _cut(spec: DataSpec, sifted: Mapping[str, list[Example]]) -> dict[str, list[Example]]:
     """Take given splits as they are and cut the missing ones off the training rows by seed."""
-    whole = sifted.get("all", sifted.get("train", []))
+    whole = sifted[WHOLE] if WHOLE in sifted else sifted["train"]
     missing = [name for name in ("validation", "test") if name not in sifted]
     asked = {name: float(getattr(spec.split, name)) for name in missing}
+    if sum(asked.values()) >= 1:
+        raise DataError(
+            "`data.split` leaves no training rows", value=asked,
+            allowed="shares that add up to less than 1", remedy="make them smaller",
+        )  # fmt: skip
     cut = cut_splits(whole, asked, spec.split)
-    return {name: cut[name] if name in cut else sifted[name] for name in SPLITS}
+    splits = {name: cut[name] if name in cut else sifted[name] for name in SPLITS}
+    for name in SPLITS:
+        _require_rows(name, splits[name], f"give it more rows, a file of its own, or a greater `data.split.{name}`")
+    return splits
 
 
-def _require_usable(spec: DataSpec, source: SourceRows, sieve: Sieve) -> None:
-    for part, table in source.tables.items():
-        lost = [one for one in sieve.told() if one.split == part]
-        share = sum(one.count for one in lost) / max(1, len(table.rows))
-        if share > spec.drop_limit:
-            told = "; ".join(f"{one.count} {one.reason} ({', '.join(one.origins)})" for one in lost)
-            raise DataError(
-                f"{share:.1%} of the {part} rows cannot be used: {told}",
-                allowed=f"up to {spec.drop_limit:.1%}",
-                remedy="check `columns`, mend the rows, or raise `data.drop_limit`",
-            )
+def _drop(spec: DataSpec, splits: Splits, families: Families) -> tuple[Splits, tuple[Dropped, ...]]:
+    marks = mark_duplicates(families, within=spec.duplicates == "drop-all")
+    kept: dict[str, list[Example]] = {}
+    gone: list[Dropped] = []
+    for name, rows in splits.items():
+        lost = [example.origin for example in compress(rows, marks[name].tolist())]
+        kept[name] = list(compress(rows, (~marks[name]).tolist()))
+        if lost:
+            gone.append(Dropped("duplicate", name, len(lost), tuple(lost[:SHOWN])))
+        _require_rows(name, kept[name], "all its rows are duplicates: see `data.duplicates`")
+    return kept, tuple(gone)
 
 
-def _require_rows(name: str, rows: Sequence[Example]) -> None:
+def _size(spec: DataSpec, splits: Splits) -> dict[str, tuple[Example, ...]]:
+    return {name: tuple(take(splits[name], getattr(spec.sizes, name), spec.split)) for name in SPLITS}
+
+
+def _require_rows(name: str, rows: Sequence[Example], remedy: str) -> None:
     if not rows:
-        raise DataError(f"the {name} split is empty", remedy="give it a file of its own, or a share under `data.split`")
+        raise DataError(f"the {name} split is empty", remedy=remedy)
+
+
+def _note_sizes(spec: DataSpec, chosen: Splits) -> list[str]:
+    asked = {name: getattr(spec.sizes, name) for name in SPLITS}
+    return [
+        f"{name}: {asked[name]} rows asked for, {len(chosen[name])} there"
+        for name in SPLITS
+        if asked[name] is not None and asked[name] > len(chosen[name])
+    ]
+
+
+def _note_conflicts(spec: DataSpec, whole: Splits, chosen: Splits, families: Families) -> list[str]:
+    torn = count_conflicts(chosen if spec.duplicates == "keep" else whole, families)
+    return [f"{torn} texts stand more than once with different labels"] if torn else []
 
 
 def _balance(rows: Sequence[Example], labels: Sequence[str]) -> dict[str, int]:
-    counts = Counter(one.gold for one in rows)
+    counts = Counter(example.gold for example in rows)
     return {label: counts[label] for label in labels}
 
 
 def _label_order(label: str) -> tuple[int, float, str]:
     """Numbers by their size, words by the alphabet, numbers first."""
-    try:
-        return (0, float(label), label)
-    except ValueError:
-        return (1, 0.0, label)
+    return (0, float(label), label) if _NUMBER.fullmatch(label) else (1, 0.0, label)
 
 
-def _unknown_label(name: str, one: Example, labels: Sequence[str]) -> DataError:
-    where = "no label of `data.labels`" if name == "train" else "a label unseen in training"
-    shown = ", ".join(labels[:20])
+def _unknown_label(name: str, unknown: Sequence[Example], labels: Sequence[str]) -> DataError:
+    where = "not one of `data.labels`" if unknown[0].gold not in labels or name == "train" else "unseen in training"
+    more = f" ({len(unknown)} {name} rows like it)" if len(unknown) > 1 else ""
+    shown = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
+    near = did_you_mean(unknown[0].gold, [label for label in labels if label != unknown[0].gold])
+    mend = "correct the row, take it out, or give training rows of this label (more with a greater `data.sizes.train`)"
     return DataError(
-        f"{one.origin} ({name}): {where}",
-        value=one.gold,
+        f"{unknown[0].origin}, in the {name} split, has a label {where}{more}",
+        value=unknown[0].gold,
         allowed=shown,
-        remedy=did_you_mean(one.gold, labels) or "correct the row, or give training rows of this label",
+        remedy=f"{near} {mend}".strip(),
     )

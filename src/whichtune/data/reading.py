@@ -1,4 +1,4 @@
-"""Read CSV, TSV, JSONL and Parquet files into rows, and say exactly where a file is broken."""
+"""Files to tables: CSV, TSV, JSONL and Parquet."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from whichtune.data.decoding import decode
+from whichtune.data.tables import Table, choose_columns
 from whichtune.errors import DataError, did_you_mean
 from whichtune.spec.sources import FileFormat
 
@@ -23,194 +27,191 @@ SUFFIXES: dict[str, FileFormat] = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-DETECTED_BYTES = 1 << 20
-"""How much of a file the encoding is guessed from."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row as it stands in a source, and where."""
-
-    fields: dict[str, Any]
-    origin: str
-
-
-@dataclass
-class Table:
-    """The rows of one file or split."""
-
-    columns: tuple[str, ...]
-    rows: list[Row]
-    encodings: dict[str, str] = field(default_factory=dict)
-    """File to encoding, where it is not UTF-8."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file is to be read."""
+    """How files are read; see the fields of the same names of a files source."""
 
     format: FileFormat | None = None
     encoding: str | None = None
     header: bool = True
 
 
-def read_file(path: Path, how: Reading) -> Table:
-    """Read one file."""
-    _require_file(path)
-    kind = how.format or SUFFIXES.get(path.suffix.lower())
-    if kind is None:
-        raise DataError(
-            f"{path}: format not known from its name",
-            allowed=", ".join(SUFFIXES),
-            remedy="say `format: csv` (tsv, jsonl, parquet)",
-        )
-    return READERS[kind](path, how)
+def read_file(path: Path, how: Reading | None = None, wanted: Sequence[str] | None = None) -> Table:
+    """Read a file; `wanted` names the columns to keep (all when None), and a missing one is a fault."""
+    how = how or Reading()
+    _check_file(path)
+    return READERS[how.format or _format_of(path)](path, wanted, how)
 
 
-def _require_file(path: Path) -> None:
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        files = [item.name for item in sorted(path.iterdir()) if item.suffix in SUFFIXES][:5]
+        inside = f"it holds {', '.join(files)}" if files else "name a file in it"
+        raise DataError(f"{path} is a folder, not a file", remedy=inside)
     if path.is_file():
         return
-    if path.is_dir():
-        raise DataError(f"{path}: a folder, not a file", remedy="name a file inside it")
-    siblings = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise DataError(f"{path}: no such file", remedy=did_you_mean(path.name, siblings) or "check the path")
+    if not path.parent.is_dir():
+        raise DataError(f"no file {path}", remedy=f"its folder {path.parent} does not exist")
+    siblings = [item.name for item in path.parent.iterdir() if not item.name.startswith(".")]
+    near = did_you_mean(path.name, siblings)
+    raise DataError(f"no file {path}", remedy=near or f"paths count from {Path.cwd()}" * (not path.is_absolute()))
 
 
-def _read_csv(path: Path, how: Reading) -> Table:
-    return _read_delimited(path, how, ",")
-
-
-def _read_tsv(path: Path, how: Reading) -> Table:
-    return _read_delimited(path, how, "\t")
-
-
-def _read_delimited(path: Path, how: Reading, delimiter: str) -> Table:
-    text, encodings = decode(path, how.encoding)
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    lines = _number_lines(reader, path)
-    first = next(lines, None)
-    if first is None:
-        raise DataError(f"{path}: the file is empty")
-    columns = first[1] if how.header else [str(index) for index in range(len(first[1]))]
-    _require_unique(columns, path)
-    rows = [] if how.header else [_make_row(columns, first, path)]
-    rows += [_make_row(columns, line, path) for line in lines if line[1]]
-    return Table(tuple(columns), rows, encodings)
-
-
-def _number_lines(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
-    while True:
-        start = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(
-                f"{path}:{start}: not valid CSV ({error})", remedy="check the quotes of this row"
-            ) from error
-        yield start, cells
-
-
-def _make_row(columns: list[str], line: tuple[int, list[str]], path: Path) -> Row:
-    number, cells = line
-    if len(cells) != len(columns):
+def _format_of(path: Path) -> FileFormat:
+    known = SUFFIXES.get(path.suffix.lower())
+    if known is None:
         raise DataError(
-            f"{path}:{number}: the row has {len(cells)} cells, the file {len(columns)} columns",
-            remedy="quote cells that contain the separator, or give the right `format`",
-        )
-    return Row(dict(zip(columns, cells, strict=True)), f"{path.name}:{number}")
+            f"the format of {path.name} does not show in its name", value=path.suffix, allowed=", ".join(SUFFIXES),
+            remedy="set `format` to csv, tsv, jsonl or parquet",
+        )  # fmt: skip
+    return known
 
 
-def _require_unique(columns: list[str], path: Path) -> None:
-    twice = sorted({name for name in columns if columns.count(name) > 1})
+def _read_csv(path: Path, wanted: Sequence[str] | None, how: Reading) -> Table:
+    """Comma-separated, quoted as RFC 4180 says; strict, so that a lost quote is a fault and not a swallowed file."""
+    text, encoding = decode(path.read_bytes(), path.name, how.encoding)
+    return _read_delimited(path.name, _numbered(path.name, text), wanted, how, encoding)
+
+
+def _read_tsv(path: Path, wanted: Sequence[str] | None, how: Reading) -> Table:
+    """Tab-separated, a row a line and no quoting: a quotation mark is part of the text."""
+    text, encoding = decode(path.read_bytes(), path.name, how.encoding)
+    lines = ((number, line.split("\t")) for number, line in _lines(text))
+    return _read_delimited(path.name, lines, wanted, how, encoding)
+
+
+def _numbered(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of CSV text, each with the line on which it starts."""
+    before = csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    start = 1
+    try:
+        for fields in reader:
+            if fields:
+                yield start, fields
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{name}:{start} is not valid CSV: {error}",
+            remedy="check the quotation marks of that row; inside a field they are doubled",
+        ) from None
+    finally:
+        csv.field_size_limit(before)
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers; only a line feed ends a line, so U+2028 stays text."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line.removesuffix("\r")
+
+
+def _read_delimited(
+    name: str, rows: Iterator[tuple[int, list[str]]], wanted: Sequence[str] | None, how: Reading, encoding: str | None
+) -> Table:
+    first = next(rows, None)
+    if first is None:
+        raise DataError(f"{name} is empty", remedy="give a file with rows")
+    names = [field.strip() for field in first[1]] if how.header else [str(place) for place in range(len(first[1]))]
+    _check_header(name, names)
+    chosen = choose_columns(name, names, wanted)
+    picks = [(names.index(column), column) for column in chosen]
+    values: dict[str, list[object]] = {column: [] for column in chosen}
+    places: list[int] = []
+    ragged: list[tuple[int, int]] = []
+    for line, fields in rows if how.header else _again(first, rows):
+        if len(fields) != len(names):
+            ragged.append((line, len(fields)))
+            continue
+        places.append(line)
+        for index, column in picks:
+            values[column].append(fields[index])
+    if ragged:
+        raise _ragged(name, ragged, len(names))
+    return Table(name, tuple(names), dict(values), places, encoding)
+
+
+def _again(first: tuple[int, list[str]], rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+    yield first
+    yield from rows
+
+
+def _check_header(name: str, names: list[str]) -> None:
+    twice = sorted({column for column in names if names.count(column) > 1 and column})
     if twice:
         raise DataError(
-            f"{path}: a column stands twice", value=", ".join(twice), remedy="give each column its own name"
-        )
+            f"{name} names a column twice", value=twice[0],
+            remedy="rename one, or set `header: false` if the first line is a row",
+        )  # fmt: skip
 
 
-def _read_jsonl(path: Path, how: Reading) -> Table:
-    text, encodings = decode(path, how.encoding)
-    columns: dict[str, None] = {}
-    rows: list[Row] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            fields = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: not valid JSON ({error.msg} at character {error.pos + 1})") from error
-        if not isinstance(fields, dict):
-            raise DataError(
-                f"{path}:{number}: a {type(fields).__name__}, not an object", allowed="one JSON object a line"
-            )
-        columns.update(dict.fromkeys(fields))
-        rows.append(Row(fields, f"{path.name}:{number}"))
-    return Table(tuple(columns), rows, encodings)
+def _ragged(name: str, ragged: list[tuple[int, int]], expected: int) -> DataError:
+    shown = ", ".join(f"{name}:{line} has {count}" for line, count in ragged[:5])
+    more = f" and {len(ragged) - 5} more" if len(ragged) > 5 else ""
+    return DataError(
+        f"rows with another number of fields than the first line's {expected}: {shown}{more}",
+        remedy="quote fields that hold a comma (CSV); take tabs and line breaks out of them (TSV has no quoting)",
+    )
 
 
-def _read_parquet(path: Path, how: Reading) -> Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _read_jsonl(path: Path, wanted: Sequence[str] | None, how: Reading) -> Table:
+    text, encoding = decode(path.read_bytes(), path.name, how.encoding)
+    rows: list[dict[str, object]] = []
+    places: list[int] = []
+    names: dict[str, None] = {}
+    for number, line in _lines(text):
+        row = _parse_line(path.name, number, line)
+        names.update(dict.fromkeys(row))
+        rows.append(row if wanted is None else {column: row.get(column) for column in wanted})
+        places.append(number)
+    if not rows:
+        raise DataError(f"{path.name} is empty", remedy="give a file with rows")
+    chosen = choose_columns(path.name, list(names), wanted)
+    values = {column: [row.get(column) for row in rows] for column in chosen}
+    return Table(path.name, tuple(names), dict(values), places, encoding)
 
+
+def _parse_line(name: str, number: int, line: str) -> dict[str, object]:
     try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: not a readable Parquet file ({str(error)[:120]})") from error
-    names = tuple(table.column_names)
-    rows = [Row(fields, f"{path.name}:{number}") for number, fields in enumerate(table.to_pylist(), 1)]
-    return Table(names, rows)
+        row = json.loads(line)
+    except ValueError as error:
+        detail = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise DataError(
+            f"{name}:{number} is not JSON: {detail}", remedy="JSONL holds one whole JSON object on each line"
+        ) from None
+    except RecursionError:
+        raise DataError(
+            f"{name}:{number} is nested too deeply", remedy="JSONL holds one plain object on each line"
+        ) from None
+    if not isinstance(row, dict):
+        raise DataError(
+            f"{name}:{number} holds a JSON {type(row).__name__}, not an object",
+            remedy="JSONL holds one JSON object on each line",
+        )
+    return row
 
 
-READERS: dict[str, Callable[[Path, Reading], Table]] = {
+def _read_parquet(path: Path, wanted: Sequence[str] | None, how: Reading) -> Table:
+    del how
+    try:
+        with pq.ParquetFile(path) as file:
+            names = tuple(file.schema_arrow.names)
+            chosen = choose_columns(path.name, names, wanted)
+            content = file.read(columns=list(chosen))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f"{path.name} cannot be read as Parquet: {reason}", remedy="check the file and its `format`"
+        ) from None
+    values = {column: content.column(column).to_pylist() for column in chosen}
+    return Table(path.name, names, dict(values), range(1, content.num_rows + 1))
+
+
+READERS: dict[FileFormat, Callable[[Path, Sequence[str] | None, Reading], Table]] = {
     "csv": _read_csv,
     "tsv": _read_tsv,
     "jsonl": _read_jsonl,
     "parquet": _read_parquet,
 }
-
-
-def decode(path: Path, encoding: str | None) -> tuple[str, dict[str, str]]:
-    """Decode a text file: as told, else UTF-8 (with or without a mark), else as detected; a guess is reported."""
-    content = path.read_bytes()
-    if encoding is not None:
-        return _decode_as(path, content, encoding), {} if _is_utf8(encoding) else {str(path): encoding}
-    try:
-        return content.decode("utf-8-sig"), {}
-    except UnicodeDecodeError as error:
-        found = _detect(content, error.start)
-        if found is None:
-            line = content[: error.start].count(b"\n") + 1
-            raise DataError(
-                f"{path}:{line}: byte {content[error.start]:#04x} is not UTF-8, and no encoding fits the file",
-                remedy="say `encoding:` (latin-1, cp1252, utf-16, ...)",
-            ) from error
-        return _decode_as(path, content, found), {str(path): f"{found} (detected; say `encoding:` if it is another)"}
-
-
-def _decode_as(path: Path, content: bytes, encoding: str) -> str:
-    try:
-        return content.decode(encoding)
-    except LookupError as error:
-        raise DataError(
-            f"{path}: no such encoding", value=encoding, allowed="utf-8, latin-1, cp1252, utf-16, ..."
-        ) from error
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}:{line}: not valid {encoding}", remedy="give the file's real `encoding`") from error
-
-
-def _detect(content: bytes, at: int) -> str | None:
-    from charset_normalizer import from_bytes
-
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "utf-16"
-    start = max(0, at - DETECTED_BYTES // 2)
-    best = from_bytes(content[start : start + DETECTED_BYTES]).best()
-    return None if best is None else best.encoding
-
-
-def _is_utf8(encoding: str) -> bool:
-    return encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig")

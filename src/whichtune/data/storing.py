@@ -31,7 +31,11 @@ def read_examples(path: Path) -> DataSet:
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: not readable ({error})", remedy="run the study again") from error
     told = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    rows = [Example(**fields) for fields in table.to_pylist()]
-    splits = {name: tuple(one for one in rows if one.split == name) for name in SPLITS}
+    if not set(COLUMNS) <= set(table.column_names) or not {"labels", "fingerprint", "source"} <= set(told):
+        raise DataError(f"{path} holds no examples of a study", remedy="run the study again")
+    rows: dict[str, list[Example]] = {name: [] for name in SPLITS}
+    for fields in table.select(list(COLUMNS)).to_pylist():
+        rows[fields["split"]].append(Example(**fields))
+    splits = {name: tuple(own) for name, own in rows.items()}
     report = DataReport(source=told["source"], balance={})
     return DataSet(splits, tuple(json.loads(told["labels"])), told["fingerprint"], report)

@@ -25,8 +25,7 @@ def build_optimizer(
         for tensors, decay in ((decayed, training.weight_decay), (others, 0.0))
         if tensors
     ]
-    fused = next(iter(trained.values())).device.type == "cuda"
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=training.betas, eps=training.epsilon, fused=fused)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=training.betas, eps=training.epsilon, fused=True)
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, training: TrainingSpec, steps: int) -> LambdaLR:

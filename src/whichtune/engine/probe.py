@@ -109,7 +109,9 @@ def _flops(run: Run, cost: AloneCost) -> None:
     group = [batch.to(run.assembly.device) for batch in next(run.batches)]
 
     def forward() -> torch.Tensor:
-        losses = [run.task.loss(run.assembly(batch), batch.targets)[0] for batch in group]
+        with run.arithmetic.forward():
+            outputs = [run.assembly(batch) for batch in group]
+        losses = [run.task.loss(own, batch.targets)[0] for own, batch in zip(outputs, group, strict=True)]
         return torch.stack(losses).sum()
 
     with run.assembly.fitting():

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
@@ -149,9 +150,12 @@ def _choose(members: list[Member], wanted: str, archive: Path) -> list[Member]:
 
 
 def _missing(members: list[Member], wanted: str, archive: Path) -> FetchError:
-    names = sorted({member.name for member in members})
+    names = {member.name for member in members}
+    names |= {str(parent) for name in names for parent in PurePosixPath(name).parents if parent.name}
     base = PurePosixPath(wanted).name
-    same = [name for name in names if PurePosixPath(name).name == base][:3]
+    same = sorted(name for name in names if PurePosixPath(name).name == base)[:3]
+    bases = {PurePosixPath(name).name: name for name in sorted(names)}
+    same = same or [bases[near] for near in get_close_matches(base, bases, n=3)]
     hint = "did you mean " + " or ".join(f"'{name}'" for name in same) + "?" if same else did_you_mean(wanted, names)
     tops = sorted({name.split("/")[0] for name in names})[:8]
     return FetchError(

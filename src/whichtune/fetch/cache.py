@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from whichtune.errors import FetchError
+from whichtune.fetch.locks import hold_lock
 
 
 def cache_root() -> Path:
@@ -40,17 +40,15 @@ def fill(entry: Path, make: Callable[[Path], None]) -> Path:
 def locked(entry: Path) -> Generator[None]:
     """Hold the lock of one entry against every other process; it is released even when this one is killed."""
     lock = entry.with_name(f".{entry.name}.lock")
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        handle = lock.open("a+b")
-    except OSError as error:
-        raise FetchError(
-            "cannot write to the cache",
-            value=str(lock.parent),
-            remedy=f"{error.strerror or error}; set WHICHTUNE_CACHE to a folder that can be written",
-        ) from error
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hold_lock(lock, wait=True))
+        except OSError as error:
+            raise FetchError(
+                "cannot write to the cache",
+                value=str(lock.parent),
+                remedy=f"{error.strerror or error}; set WHICHTUNE_CACHE to a folder that can be written",
+            ) from error
         yield
 
 

@@ -42,12 +42,15 @@ def fingerprint_folder(path: Path) -> str:
     Names that start with a dot are left out (version control and download caches keep their notes there); links are
     followed, since hub snapshots consist of them.
     """
-    parts: list[str] = []
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path)
-        if file.is_file() and not any(part.startswith(".") for part in name.parts):
-            parts += [name.as_posix(), fingerprint_file(file)]
-    return fingerprint_texts(parts)
+    names = [file.relative_to(path) for file in path.rglob("*") if file.is_file()]
+    shown = [path / name for name in names if not any(part.startswith(".") for part in name.parts)]
+    return fingerprint_files(shown, path)
+
+
+def fingerprint_files(files: Iterable[Path], folder: Path) -> str:
+    """Hash the given files below a folder, each with its name relative to it, in the order of names."""
+    named = sorted((file.relative_to(folder).as_posix(), file) for file in files)
+    return fingerprint_texts(part for name, file in named for part in (name, fingerprint_file(file)))
 
 
 def fingerprint_texts(parts: Iterable[str]) -> str:

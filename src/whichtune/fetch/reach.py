@@ -34,7 +34,7 @@ def reach_index(timeout_seconds: float = 3.0) -> Reach:
     settings = _pip_settings()
     address = settings.get("index-url", _INDEX)
     if settings.get("no-index", "").lower() in ("1", "true", "yes"):
-        return Reach(_without_secrets(address), reached=False, reason="pip is configured with no-index")
+        return Reach("none", reached=False, reason="pip is configured with no-index")
     return reach(address.rstrip("/") + "/", timeout_seconds=timeout_seconds, certificates=settings.get("cert"))
 
 
@@ -42,14 +42,16 @@ def reach_hub(timeout_seconds: float = 3.0) -> Reach:
     """Ask the Hugging Face hub, or the endpoint set in its place."""
     address = os.environ.get("HF_ENDPOINT") or _HUB
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return Reach(_without_secrets(address), reached=False, reason="HF_HUB_OFFLINE is set")
+        return Reach("none", reached=False, reason="HF_HUB_OFFLINE is set")
     return reach(address, timeout_seconds=timeout_seconds)
 
 
 def reach(address: str, *, timeout_seconds: float, certificates: str | None = None) -> Reach:
     """Ask one address; any answer counts, an error page too. The whole question takes at most the time given."""
-    shown = _without_secrets(address)
-    parts = urlsplit(address)
+    try:
+        shown, parts = _without_secrets(address), urlsplit(address)
+    except ValueError as error:
+        return Reach("an address that cannot be read", reached=False, reason=str(error))
     if parts.scheme == "file":
         there = Path(parts.path).exists()
         return Reach(shown, reached=there, reason="" if there else "no such folder")

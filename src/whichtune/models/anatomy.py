@@ -24,7 +24,7 @@ class Projection:
     path: str
     """Module path relative to its block."""
     reads: str
-    """Name of the input it reads; projections of one name share one input (`attention`, `context`, `mlp`, `mlp-inner`)."""
+    """Name of the input it reads (`attention`, `context`, `mlp`, `mlp-inner`); one name is one input."""
     rows: slice | None = None
     """Output rows of the module that belong to this projection; None when all do."""
     transposed: bool = False
@@ -109,10 +109,6 @@ class Anatomy:
     """The pooler that belongs to the trunk and maps the row it is given to the head's input."""
     head: HeadForm = "linear"
     """`linear`: dropout, linear. `dense-tanh`: dropout, dense, tanh, dropout, linear; all of it is head, not trunk."""
-    head_dropout: float = 0.0
-    """Dropout probability in the family's head."""
-    initializer_std: float = 0.02
-    """Standard deviation of the family's initial weights."""
     inert: tuple[str, ...] = ()
     """Tensors of a block, by name relative to it, whose true gradient is zero."""
     unread: tuple[str, ...] = ()

@@ -1,124 +1,155 @@
-"""A loaded backbone: trunk, anatomy and text encoder, with the few ways in which anything may use them."""
+"""A pretrained model as methods see it: a trunk with its anatomy, its encoder, and one way to run it."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from whichtune.data.batch import Batch
 from whichtune.data.layout import Layout
+from whichtune.errors import ModelError, did_you_mean
 from whichtune.models.anatomy import Anatomy, Dimensions, Projection
 from whichtune.models.encoder import TextEncoder
+
+POOLINGS = ("default", "first", "mean", "last")
 
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """How a backbone must be loaded."""
+    """What a method needs of the weights before they are loaded."""
 
     dtype: str | None = None
-    """Type of the weights in memory; the backbone spec's own when None."""
+    """Type of the weights in memory; the backbone's own when left out."""
     attention: str = "sdpa"
-    """Attention kernel."""
+    """Attention function, as `transformers` names it."""
     quantization: None = None
-    """Four-bit weights come with the method that needs them."""
+    """Storage format of the frozen weights; only the plain one so far."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Backbone:
-    """A pretrained model without a task's head."""
+    """A trunk (inputs to hidden rows) with everything needed to feed it. B sequences, W rows each, H hidden."""
 
     trunk: nn.Module
+    """The model without any task head; its class is nobody's business but the loader's."""
     anatomy: Anatomy
     config: Mapping[str, Any]
-    """The configuration's fields, after blocks were cut."""
+    """The configuration as plain values, after `keep_blocks`."""
     encoder: TextEncoder
     fingerprint: str
-    """Of the weights as loaded."""
+    """Hash of the weights as they were read, the configuration, and the number of blocks kept."""
+    origin: str
+    """Where the weights are from, in words, with the resolved commit or hash."""
     notes: tuple[str, ...] = ()
-    takes: frozenset[str] = field(default_factory=frozenset)
-    """Names the trunk's forward takes."""
+    """What a reader of the results should know about the loading."""
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The blocks, in order."""
+        return cast(nn.ModuleList, self.trunk.get_submodule(self.anatomy.blocks))
+
+    @property
+    def dimensions(self) -> Dimensions | None:
+        """Sizes by the configuration, or None where `anatomy.unmeasured` says why not."""
+        return self.anatomy.dimensions(self.config)
 
     @property
     def device(self) -> torch.device:
-        """Where the trunk is."""
+        """Where the weights are."""
         return next(self.trunk.parameters()).device
 
     @property
     def hidden(self) -> int:
-        """Width of the hidden rows."""
-        return int(self.trunk.config.hidden_size)
+        """Width of the hidden rows, H."""
+        return int(cast(Any, self.trunk).config.hidden_size)
 
     @property
-    def dimensions(self) -> Dimensions | None:
-        """Sizes by the configuration alone, or None where the family has no formula."""
-        return self.anatomy.dimensions(self.config)
+    def embedding_width(self) -> int:
+        """Width of a row of the token table, E; some families project it to H later."""
+        return int(self._tokens.weight.shape[1])
 
     @property
-    def blocks(self) -> nn.ModuleList:
-        """The list of blocks."""
-        found = self.trunk.get_submodule(self.anatomy.blocks)
-        assert isinstance(found, nn.ModuleList)  # noqa: S101 - the anatomy was checked at loading
-        return found
-
-    @property
-    def inert(self) -> list[str]:
-        """Names of the trunk's tensors whose true gradient is zero, and of those no head reaches."""
-        own = [f"{self.block_path(index)}.{name}" for index in range(len(self.blocks)) for name in self.anatomy.inert]
-        return [*own, *self.anatomy.unread]
+    def inert(self) -> tuple[str, ...]:
+        """Full names of the tensors whose true gradient is zero."""
+        paths = (self.block_path(index) for index in range(len(self.blocks)))
+        return tuple(f"{path}.{name}" for path in paths for name in self.anatomy.inert)
 
     def block_path(self, index: int) -> str:
-        """Path of a block."""
-        return f"{self.anatomy.blocks}.{index}"
+        """Return the module path of a block; negative indices count from the end."""
+        return f"{self.anatomy.blocks}.{range(len(self.blocks))[index]}"
 
-    def module(self, path: str) -> Any:
-        """Find a module of the trunk."""
-        return self.trunk.get_submodule(path)
+    def module(self, path: str) -> nn.Module:
+        """Return a module of the trunk, or raise a `ModelError` with the nearest paths."""
+        try:
+            return self.trunk.get_submodule(path)
+        except AttributeError:
+            paths = [name for name, _ in self.trunk.named_modules() if name]
+            raise ModelError("module of the backbone", value=path, remedy=did_you_mean(path, paths)) from None
 
     def projection(self, block: int, word: str) -> tuple[str, nn.Module, Projection]:
-        """Find a projection of a block: full path, module, and how the projection stands in it."""
+        """Return the full path, the module and the description of one projection of a block."""
         projection = self.anatomy.find(word)
         path = f"{self.block_path(block)}.{projection.path}"
         return path, self.module(path), projection
 
-    def unreached(self, pooling: str) -> list[str]:
-        """Names of the trunk's tensors that a head with this pooling does not reach."""
-        if pooling == "default" or self.anatomy.pooler is None:
-            return []
-        return [f"{self.anatomy.pooler}.{name}" for name, _ in self.module(self.anatomy.pooler).named_parameters()]
-
     def embed(self, batch: Batch) -> Tensor:
-        """Look up the token rows, [B, W, hidden]; positions and segments are added by the trunk."""
-        return self.module(self.anatomy.tokens)(batch.ids)
+        """Look the batch's tokens up, [B, W, E]; positions and segments are added in `run`."""
+        return self._tokens(batch.ids)
 
-    def run(self, embedded: Tensor, layout: Layout, segments: Tensor | None) -> Tensor:
-        """Run the trunk over embedded rows, [B, W, hidden]: the family's own forward, laid out by us."""
-        given: dict[str, Any] = {"inputs_embeds": embedded, "attention_mask": layout.real.long()}
-        if "position_ids" in self.takes:
-            given["position_ids"] = layout.positions + self.anatomy.position_offset
-        if "token_type_ids" in self.takes and segments is not None:
-            given["token_type_ids"] = _widen(segments, embedded.shape[1])
-        return self.trunk(**given).last_hidden_state
+    def run(self, embedded: Tensor, layout: Layout, segments: Tensor | None = None) -> Tensor:
+        """Run the trunk on embedded rows and return its hidden rows, [B, W, H].
 
-    def pool(self, hidden: Tensor, layout: Layout, pooling: str) -> Tensor:
-        """Read one row a sequence, [B, hidden]; `default` is the family's way, through its pooler where it has one."""
-        way = self.anatomy.pooling if pooling == "default" else pooling
-        if way == "mean":
-            read = layout.read.unsqueeze(-1).to(hidden.dtype)
-            return (hidden * read).sum(dim=1) / read.sum(dim=1)
-        place = layout.first if way == "first" else layout.last
-        row = hidden[torch.arange(len(hidden), device=hidden.device), place]
+        `segments` may be narrower than `embedded` when virtual rows were put in front; those belong to segment 0.
+        """
+        inputs: dict[str, Tensor] = {"inputs_embeds": embedded, "attention_mask": layout.real}
+        if "position_ids" in self._takes:
+            inputs["position_ids"] = layout.positions + self.anatomy.position_offset
+        if segments is not None and "token_type_ids" in self._takes:
+            front = embedded.shape[1] - segments.shape[1]
+            inputs["token_type_ids"] = nn.functional.pad(segments, (front, 0)) if front else segments
+        return self.trunk(**inputs).last_hidden_state
+
+    def pool(self, hidden: Tensor, layout: Layout, pooling: str = "default") -> Tensor:
+        """Turn hidden rows into one row a sequence, [B, H], by the rows the layout lets the head read.
+
+        `default` is the family's way: its own row, through the trunk's pooler where there is one.
+        """
+        if pooling not in POOLINGS:
+            allowed = ", ".join(POOLINGS)
+            raise ModelError("pooling", value=pooling, allowed=allowed, remedy=did_you_mean(pooling, POOLINGS))
+        if pooling == "mean":
+            return _average(hidden, layout.read)
+        side = self.anatomy.pooling if pooling == "default" else pooling
+        places = layout.first if side == "first" else layout.last
+        rows = hidden[torch.arange(len(hidden), device=hidden.device), places]
         if pooling == "default" and self.anatomy.pooler is not None:
-            return self.module(self.anatomy.pooler)(
-                row.unsqueeze(1)
-            )  # a pooler takes the first of the rows it is given
-        return row
+            return self.trunk.get_submodule(self.anatomy.pooler)(rows[:, None])
+        return rows
+
+    def unreached(self, pooling: str = "default") -> tuple[str, ...]:
+        """Names of the trunk's tensors that a head with this pooling does not reach."""
+        skipped = f"{self.anatomy.pooler}." if self.anatomy.pooler is not None and pooling != "default" else None
+        names = [name for name, _ in self.trunk.named_parameters()]
+        return tuple(
+            name for name in names if name in self.anatomy.unread or (skipped is not None and name.startswith(skipped))
+        )
+
+    @property
+    def _tokens(self) -> nn.Embedding:
+        return cast(nn.Embedding, self.trunk.get_submodule(self.anatomy.tokens))
+
+    @cached_property
+    def _takes(self) -> frozenset[str]:
+        return frozenset(inspect.signature(self.trunk.forward).parameters)
 
 
-def _widen(segments: Tensor, width: int) -> Tensor:
-    """Give rows that were put in front the first segment."""
-    missing = width - segments.shape[1]
-    return nn.functional.pad(segments, (missing, 0)) if missing else segments
+def _average(hidden: Tensor, read: Tensor) -> Tensor:
+    """Average the read rows in float32; what stands in other rows, even NaN, does not enter."""
+    rows = hidden.float().masked_fill(~read[:, :, None], 0.0)
+    return (rows.sum(dim=1) / read.sum(dim=1)[:, None]).to(hidden.dtype)

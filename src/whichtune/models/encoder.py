@@ -1,66 +1,103 @@
-"""From texts to token ids: the family's own tokenizer, in bounded memory."""
+"""From texts to token ids: a tokenizer, its special tokens and the lengths its model allows."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from whichtune.data.batch import Encoded
+from whichtune.data.layout import Side
 from whichtune.errors import ModelError
 from whichtune.fetch.fingerprint import fingerprint_texts
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 CHUNK_TEXTS = 1000
-"""Texts tokenized at a time."""
+"""Texts encoded at a time: their token objects live only that long."""
 
 
+@dataclass(frozen=True)
 class TextEncoder:
-    """A tokenizer with the limits of its model."""
+    """A tokenizer of the `tokenizers` library and what its model allows."""
 
-    def __init__(self, tokenizer: Any, *, positions: int | None, segments: bool) -> None:
-        self.tokenizer = tokenizer
-        self.positions = positions
-        """Rows a sequence may have; None where the family sets no limit."""
-        self.segments = segments
-        """Whether rows carry a segment."""
-        self.fingerprint = fingerprint_tokenizer(tokenizer)
+    tokenizer: Tokenizer
+    """It neither cuts nor pads on its own."""
+    vocabulary: int
+    """Rows of the model's token table."""
+    max_positions: int | None = None
+    """Rows a sequence may have; None where the model sets no limit."""
+    segments: bool = False
+    """Whether the model tells a first text from a second."""
+    pad_side: Side = "right"
+    """Side on which the family pads."""
+    cut_side: Side = "right"
+    """Side on which an over-long text loses tokens."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that decides the ids and segments of a text."""
+        return fingerprint_texts([self.tokenizer.to_str(), str(self.segments), self.cut_side])
 
     def encode(self, texts: Sequence[str], targets: np.ndarray, max_length: int) -> Encoded:
-        """Tokenize with the family's special tokens; longer texts lose their tail and are counted."""
-        self._check_length(max_length)
-        parts, lengths, cut = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], 0
+        """Encode texts with their special tokens; longer ones are cut to `max_length` tokens and counted."""
+        if len(texts) != len(targets):
+            raise ValueError(f"{len(texts)} texts and {len(targets)} targets")
+        tokenizer = self._limit(max_length)
+        ids, segments, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int8)], [np.zeros(1, np.int64)]
+        cut = 0
         for start in range(0, len(texts), CHUNK_TEXTS):
-            whole = self._tokenize(list(texts[start : start + CHUNK_TEXTS]), None)
-            kept = self._tokenize(list(texts[start : start + CHUNK_TEXTS]), max_length)
-            cut += sum(len(long) > len(short) for long, short in zip(whole, kept, strict=True))
-            parts.append(np.fromiter((token for row in kept for token in row), np.int32))
-            lengths.append(np.array([len(row) for row in kept], np.int64))
-        tokens = np.concatenate(parts)
-        offsets = np.concatenate([[0], np.concatenate(lengths).cumsum()]).astype(np.int64)
-        segments = np.zeros(len(tokens), np.int8) if self.segments else None
-        return Encoded(tokens, offsets, np.asarray(targets, np.int64), segments, cut)
+            rows = tokenizer.encode_batch_fast(list(texts[start : start + CHUNK_TEXTS]))
+            ids.append(_flatten([row.ids for row in rows], np.int32))
+            if self.segments:
+                segments.append(_flatten([row.type_ids for row in rows], np.int8))
+            lengths.append(np.array([len(row.ids) for row in rows], np.int64))
+            cut += sum(bool(row.overflowing) for row in rows)
+        tokens = np.concatenate(ids)
+        self._check_ids(tokens)
+        return Encoded(
+            tokens=tokens,
+            offsets=np.concatenate(lengths).cumsum(),
+            targets=np.asarray(targets, dtype=np.int64),
+            segments=np.concatenate(segments) if self.segments else None,
+            cut=cut,
+        )
 
-    def _tokenize(self, texts: list[str], max_length: int | None) -> list[list[int]]:
-        return self.tokenizer(
-            texts, truncation=max_length is not None, max_length=max_length, return_attention_mask=False, verbose=False
-        )["input_ids"]
+    def _limit(self, max_length: int) -> Tokenizer:
+        """Return a copy that cuts at `max_length`, so that no call leaves a trace in this encoder."""
+        if self.max_positions is not None and max_length > self.max_positions:
+            allowed = f"at most {self.max_positions}, the positions of the model"
+            raise ModelError("max_length", value=max_length, allowed=allowed, remedy="lower `max_length`")
+        special = self.tokenizer.num_special_tokens_to_add(False)
+        if max_length <= special:
+            allowed = f"at least {special + 1}: the tokenizer adds {special} special tokens to each text"
+            raise ModelError("max_length", value=max_length, allowed=allowed)
+        tokenizer = copy_tokenizer(self.tokenizer)
+        tokenizer.enable_truncation(max_length, direction=self.cut_side)
+        return tokenizer
 
-    def _check_length(self, max_length: int) -> None:
-        if self.positions is not None and max_length > self.positions:
-            raise ModelError(
-                "training.max_length is more than the model has positions for",
-                value=max_length,
-                allowed=f"up to {self.positions}",
-                remedy=f"set it to {self.positions} or less",
-            )
+    def _check_ids(self, tokens: np.ndarray) -> None:
+        highest = int(tokens.max(initial=0))
+        if highest >= self.vocabulary:
+            allowed = f"below {self.vocabulary}, the rows of the model's token table"
+            remedy = "tokenizer and weights do not belong together"
+            raise ModelError("token id of the tokenizer", value=highest, allowed=allowed, remedy=remedy)
 
 
-def fingerprint_tokenizer(tokenizer: Any) -> str:
-    """Hash what decides the token ids: the whole tokenizer as it would be saved."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        return fingerprint_texts([backend.to_str()])
-    told = {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
-    return fingerprint_texts([json.dumps(told, sort_keys=True)])
+def copy_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
+    """Return an independent copy that neither cuts nor pads."""
+    from tokenizers import Tokenizer as Backend
+
+    fresh = Backend.from_str(tokenizer.to_str())
+    fresh.no_truncation()
+    fresh.no_padding()
+    return fresh
+
+
+def _flatten(rows: list[list[int]], dtype: Any) -> np.ndarray:
+    return np.fromiter(chain.from_iterable(rows), dtype, count=sum(map(len, rows)))

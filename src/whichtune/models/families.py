@@ -38,8 +38,6 @@ def describe_bert(config: Config) -> Anatomy:
         blocks="encoder.layer",
         projections=BERT_PROJECTIONS,
         pooler="pooler",
-        head_dropout=_find_head_dropout(config),
-        initializer_std=float(config.get("initializer_range", 0.02)),
         inert=("attention.self.key.bias",),
         positions=int(read_field(config, "max_position_embeddings")),
         segments=int(read_field(config, "type_vocab_size")) > 1,
@@ -106,11 +104,6 @@ def describe_family(config: Config) -> Anatomy | None:
     """Return the table's anatomy for a configuration, or None where the table has no such family."""
     entry = FAMILIES.get(str(read_field(config, "model_type")))
     return None if entry is None else entry(config)
-
-
-def _find_head_dropout(config: Config) -> float:
-    own = config.get("classifier_dropout")
-    return float(config.get("hidden_dropout_prob", 0.0) if own is None else own)
 
 
 def _require_plain_encoder(config: Config) -> None:

@@ -1,148 +1,224 @@
-"""Anatomy by structure, for families that the table does not name.
+"""The anatomy of a family the table does not name: by names and shapes, each finding checked in one observed run.
 
-It is read off the modules of a loaded trunk: the list of equal blocks, the projections by name and shape. What cannot
-be found is an error that names it, never a guess; sizes by arithmetic are not known, so theory is missing.
+What cannot be told for certain is an error that says what was looked for and what was seen; nothing is guessed.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NoReturn
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from whichtune.errors import ModelError
 from whichtune.models.anatomy import Anatomy, Config, Projection, Word
+from whichtune.models.leftovers import sort_leftovers
+from whichtune.models.observe import Call, Trace, observe
+from whichtune.models.shifts import find_inert, is_causal
 
-NAMES: Mapping[Word, str] = {
-    "query": r"(^|.*\.)(query|query_proj|q_proj|q_lin|q)$",
-    "key": r"(^|.*\.)(key|key_proj|k_proj|k_lin|k)$",
-    "value": r"(^|.*\.)(value|value_proj|v_proj|v_lin|v)$",
+NAMES: Mapping[Word, frozenset[str]] = {
+    "query": frozenset({"query", "q", "q_proj", "q_lin", "query_proj", "to_q", "wq"}),
+    "key": frozenset({"key", "k", "k_proj", "k_lin", "key_proj", "to_k", "wk"}),
+    "value": frozenset({"value", "v", "v_proj", "v_lin", "value_proj", "to_v", "wv"}),
+    "output": frozenset({"dense", "o", "o_proj", "out_proj", "out_lin", "to_out", "wo"}),
 }
-READS: Mapping[Word, str] = {
-    "query": "attention",
-    "key": "attention",
-    "value": "attention",
-    "output": "context",
-    "mlp-in": "mlp",
-    "mlp-out": "mlp-inner",
-}
-WHY_UNMEASURED = "sizes of this family are not in the table of families"
+"""Last names of the modules that hold a projection."""
+UNMEASURED = "the table of families has no sizes for it"
 
 
-def describe_structure(trunk: nn.Module, config: Config) -> Anatomy:
-    """Find the parts of a trunk by its structure, or say which was not found."""
+@dataclass(frozen=True)
+class Linear:
+    """One linear map of a block."""
+
+    path: str
+    """Relative to the block."""
+    inputs: int
+    outputs: int
+    transposed: bool
+    call: Call
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.inputs} -> {self.outputs})"
+
+
+def find_anatomy(trunk: Any, config: Config) -> Anatomy:
+    """Find the parts of a trunk, or raise a `ModelError` that names the first that was not found."""
     family = str(config.get("model_type", type(trunk).__name__))
-    blocks = find_blocks(trunk, family)
-    first = next(iter(trunk.get_submodule(blocks).children()))
-    positions = config.get("max_position_embeddings")
-    offset = _position_offset(trunk)
+    trace = observe(trunk)
+    blocks = find_blocks(trunk, trace, family)
+    projections = find_projections(trunk, blocks, trace, family)
+    norm = find_final_norm(trunk, blocks, trace, family)
+    pooler = find_pooler(trunk, trace, family)
+    owned = tuple(path for path in (blocks, norm, pooler) if path is not None)
+    rest = sort_leftovers(trunk, owned, trace)
     return Anatomy(
         family=family,
-        tokens=_find_tokens(trunk, family),
-        embeddings=_before(trunk, blocks),
+        tokens=rest.tokens,
+        embeddings=rest.embeddings,
         blocks=blocks,
-        projections=find_projections(first, int(getattr(trunk.config, "hidden_size")), family),  # noqa: B009
-        final_norm=_find_norm(trunk, blocks),
-        pooler="pooler" if isinstance(getattr(trunk, "pooler", None), nn.Module) else None,
-        position_offset=offset,
-        positions=None if positions is None or int(positions) < 1 else int(positions) - offset,
-        segments=_has_segments(trunk),
-        measure=None,
-        unmeasured=WHY_UNMEASURED,
+        projections=projections,
+        final_norm=norm,
+        pooler=pooler,
+        inert=find_inert(trunk, blocks, projections, trace),
+        unread=rest.unread,
+        shared=rest.shared,
+        position_offset=rest.position_offset,
+        positions=rest.positions,
+        segments=int(config.get("type_vocab_size") or 0) > 1,
+        pooling="last" if is_causal(trunk, trace) else "first",
+        unmeasured=UNMEASURED,
     )
 
 
-def find_blocks(trunk: Any, family: str) -> str:
-    """Find the list of equal blocks, as many as the configuration says the model has."""
-    lists = {
-        name: module
-        for name, module in trunk.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) and len({type(child) for child in module}) == 1
+def find_blocks(trunk: Any, trace: Trace, family: str) -> str:
+    """Find the longest list of equal modules in which each ran once and read what the one before it returned."""
+    lists = dict(list_equal_modules(trunk))
+    chains = {path: len(members) for path, members in lists.items() if is_chain(path, len(members), trace)}
+    longest = [path for path, length in chains.items() if length == max(chains.values())]
+    if len(longest) != 1:
+        seen = "; ".join(_describe_list(path, members, trace) for path, members in lists.items()) or "no such list"
+        refuse(family, "one list of equal blocks, each run once after the other", seen)
+    expected = getattr(trunk.config, "num_hidden_layers", None)
+    if expected is not None and expected != chains[longest[0]]:
+        refuse(family, f"{expected} blocks, as the configuration says", f"{chains[longest[0]]} in {longest[0]}")
+    return longest[0]
+
+
+def list_equal_modules(trunk: nn.Module) -> Iterable[tuple[str, nn.ModuleList]]:
+    """List the outermost module lists whose members are of one type."""
+    found: list[str] = []
+    for path, module in trunk.named_modules():
+        nested = any(path.startswith(f"{outer}.") for outer in found)
+        if isinstance(module, nn.ModuleList) and not nested and len({type(member) for member in module}) == 1:
+            found.append(path)
+            yield path, module
+
+
+def is_chain(path: str, length: int, trace: Trace) -> bool:
+    """Whether each member ran once and read what the one before it returned."""
+    calls = [trace.once(f"{path}.{index}") for index in range(length)]
+    whole = [call for call in calls if call is not None]
+    return len(whole) == length and all(one.feeds(other) for one, other in pairwise(whole))
+
+
+def find_projections(trunk: nn.Module, blocks: str, trace: Trace, family: str) -> dict[Word, Projection]:
+    """Find the six projections in the first block, and see that every block has them in the same place."""
+    first, *others = [list_linears(trunk, f"{blocks}.{index}", trace) for index in range(_length(trunk, blocks))]
+    hidden = trace.hidden.shape[-1]
+    query, key, value = (_by_name(word, first, family) for word in ("query", "key", "value"))
+    if not (query.call.shares_input(key.call) and query.call.shares_input(value.call)):
+        refuse(family, "query, key and value that read the same rows", _show((query, key, value)))
+    if any(one.inputs != hidden for one in (query, key, value)):
+        refuse(family, f"query, key and value that read {hidden} numbers a row", _show((query, key, value)))
+    scope, output = _find_output(query, value, first, family, hidden)
+    rest = [one for one in first if not one.path.startswith(scope)]
+    wide, narrow = _find_mlp(rest, hidden, family)
+    found: dict[Word, tuple[Linear, str]] = {
+        "query": (query, "attention"),
+        "key": (key, "attention"),
+        "value": (value, "attention"),
+        "output": (output, "context"),
+        "mlp-in": (wide, "mlp"),
+        "mlp-out": (narrow, "mlp-inner"),
     }
-    total = getattr(trunk.config, "num_hidden_layers", None)
-    found = [name for name, module in lists.items() if len(module) == total]
-    if not found:
-        seen = ", ".join(f"{name} of {len(module)}" for name, module in lists.items()) or "no list of modules"
-        raise ModelError(
-            f"{family}: no list of {total} equal blocks was found (seen: {seen})",
-            remedy="blocks that share their weights, or other layouts, need an entry in the table of families",
-        )
-    return min(found, key=len)
+    for index, linears in enumerate(others, start=1):
+        lacking = {str(one) for one, _ in found.values()} - {str(one) for one in linears}
+        if lacking:
+            refuse(family, f"{', '.join(sorted(lacking))} in block {index}, as in block 0", _show(linears))
+    return {word: Projection(one.path, reads, transposed=one.transposed) for word, (one, reads) in found.items()}
 
 
-def find_projections(block: nn.Module, hidden: int, family: str) -> Mapping[Word, Projection]:
-    """Find query, key and value by name, the others by shape, in the order of the modules."""
-    linears = {name: module for name, module in block.named_modules() if isinstance(module, nn.Linear)}
-    found: dict[Word, str] = {}
-    for word, pattern in NAMES.items():
-        own = [name for name in linears if re.fullmatch(pattern, name)]
-        if len(own) != 1:
-            raise _not_found(word, own, linears, family)
-        found[word] = own[0]
-    rest = {name: module for name, module in linears.items() if name not in found.values()}
-    shapes = {
-        "output": [name for name, module in rest.items() if module.in_features == module.out_features],
-        "mlp-in": [name for name, module in rest.items() if module.in_features == hidden < module.out_features],
-        "mlp-out": [name for name, module in rest.items() if module.out_features == hidden < module.in_features],
-    }
-    for word, own in shapes.items():
-        if len(own) != 1:
-            raise _not_found(word, own, linears, family)
-        found[word] = own[0]  # type: ignore[index]
-    return {word: Projection(path, READS[word]) for word, path in found.items()}
+def list_linears(trunk: nn.Module, block: str, trace: Trace) -> list[Linear]:
+    """List the linear maps of a block that ran exactly once, in the order in which they ran."""
+    found: list[Linear] = []
+    for path, module in trunk.get_submodule(block).named_modules():
+        weight, call = getattr(module, "weight", None), trace.once(f"{block}.{path}")
+        transposed = type(module).__name__ == "Conv1D"
+        if call is None or not isinstance(weight, Tensor) or not (isinstance(module, nn.Linear) or transposed):
+            continue
+        outputs, inputs = reversed(weight.shape) if transposed else weight.shape
+        found.append(Linear(path, inputs, outputs, transposed, call))
+    return sorted(found, key=lambda one: one.call.order)
 
 
-def _not_found(word: str, own: list[str], linears: Mapping[str, nn.Linear], family: str) -> ModelError:
-    seen = ", ".join(f"{name} ({module.in_features} -> {module.out_features})" for name, module in linears.items())
-    why = "more than one module could be" if own else "no module looks like"
-    return ModelError(
-        f"{family}: {why} the {word} projection of a block (linear layers: {seen or 'none'})",
-        remedy="this layout needs an entry in the table of families",
-    )
+def find_final_norm(trunk: nn.Module, blocks: str, trace: Trace, family: str) -> str | None:
+    """Find the norm whose result is the hidden rows; None where they are the last block's own result."""
+    last = trace.once(f"{blocks}.{_length(trunk, blocks) - 1}")
+    if last is not None and last.gives(trace.hidden):
+        return None
+    outside = [path for path in trace.calls if not path.startswith(f"{blocks}.")]
+    ends = [path for path in outside if (call := trace.once(path)) is not None and call.gives(trace.hidden)]
+    norms = [path for path in ends if "norm" in type(trunk.get_submodule(path)).__name__.lower()]
+    if len(norms) != 1:
+        refuse(family, "one norm between the last block and the hidden rows", ", ".join(ends) or "nothing of the kind")
+    return norms[0]
 
 
-def _find_tokens(trunk: Any, family: str) -> str:
-    table = trunk.get_input_embeddings()
-    for name, module in trunk.named_modules():
-        if module is table:
-            return name
-    raise ModelError(
-        f"{family}: no token table was found", remedy="this layout needs an entry in the table of families"
-    )
+def find_pooler(trunk: nn.Module, trace: Trace, family: str) -> str | None:
+    """Find a pooler that maps the first of the rows it is given; None where there is none."""
+    pooler, call = getattr(trunk, "pooler", None), trace.once("pooler")
+    if not isinstance(pooler, nn.Module) or call is None:
+        return None
+    try:
+        with torch.no_grad():
+            alone = pooler(trace.hidden[:, :1])
+    except (RuntimeError, IndexError, TypeError, ValueError):
+        alone = None
+    if not isinstance(alone, Tensor) or not call.outputs or not _agree(alone, call.outputs[0]):
+        refuse(family, "a pooler that reads the first row it is given", f"pooler, {type(pooler).__name__}")
+    return "pooler"
 
 
-def _before(trunk: nn.Module, blocks: str) -> tuple[str, ...]:
-    """Name the trunk's own parts that stand before the part with the blocks."""
-    names = [name for name, _ in trunk.named_children()]
-    top = blocks.partition(".")[0]
-    return tuple(names[: names.index(top)])
+def refuse(family: str, wanted: str, seen: str) -> NoReturn:
+    """Raise the error for a part that was not found."""
+    remedy = "add the family to the table in `whichtune/models/families.py`, or choose a backbone of a listed family"
+    raise ModelError(f"{family}: its structure does not show {wanted}; seen: {seen}", remedy=remedy)
 
 
-def _find_norm(trunk: nn.Module, blocks: str) -> str | None:
-    """Find a norm that stands beside the blocks or beside their parent, after them."""
-    parents = list(dict.fromkeys((blocks.rpartition(".")[0], "")))
-    for parent in parents:
-        inside = dict(trunk.get_submodule(parent).named_children())
-        start = blocks if parent == "" else blocks.removeprefix(f"{parent}.")
-        after = list(inside)[list(inside).index(start.partition(".")[0]) + 1 :]
-        for name in after:
-            if "norm" in type(inside[name]).__name__.lower():
-                return f"{parent}.{name}".lstrip(".")
-    return None
+def _by_name(word: Word, linears: list[Linear], family: str) -> Linear:
+    named = [one for one in linears if one.path.rpartition(".")[2] in NAMES[word]]
+    if len(named) != 1:
+        refuse(family, f"one {word} projection a block, run once", _show(linears))
+    return named[0]
 
 
-def _position_offset(trunk: nn.Module) -> int:
-    """Position tables with a padding row start counting after it (RoBERTa and its kin)."""
-    for name, module in trunk.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            return module.padding_idx + 1
-    return 0
+def _find_output(query: Linear, value: Linear, linears: list[Linear], family: str, hidden: int) -> tuple[str, Linear]:
+    """Find the attention's output in the smallest module around the query that has one; return both."""
+    parts = query.path.split(".")[:-1]
+    for size in range(len(parts), 0, -1):
+        scope = ".".join(parts[:size]) + "."
+        inside = [one for one in linears if one.path.startswith(scope) and one.call.order > value.call.order]
+        fitting = [one for one in inside if one.path.rpartition(".")[2] in NAMES["output"]]
+        if len(fitting) == 1 and fitting[0].outputs == hidden and fitting[0].inputs == value.outputs:
+            return scope, fitting[0]
+        if fitting:
+            break
+    return refuse(family, f"one output projection of the attention ({value.outputs} -> {hidden})", _show(linears))
 
 
-def _has_segments(trunk: nn.Module) -> bool:
-    return any(
-        name.endswith("token_type_embeddings") and isinstance(module, nn.Embedding) and module.num_embeddings > 1
-        for name, module in trunk.named_modules()
-    )
+def _find_mlp(rest: list[Linear], hidden: int, family: str) -> tuple[Linear, Linear]:
+    if len(rest) == 2:
+        wide, narrow = rest
+        if wide.inputs == hidden == narrow.outputs and wide.outputs == narrow.inputs:
+            return wide, narrow
+    return refuse(family, f"an MLP of two linear maps beside the attention ({hidden} -> n -> {hidden})", _show(rest))
+
+
+def _length(trunk: nn.Module, blocks: str) -> int:
+    return len(list(trunk.get_submodule(blocks).children()))
+
+
+def _show(linears: Iterable[Linear]) -> str:
+    return ", ".join(map(str, linears)) or "no linear map that runs exactly once"
+
+
+def _describe_list(path: str, members: nn.ModuleList, trace: Trace) -> str:
+    runs = sum(len(trace.calls.get(f"{path}.{index}", [])) for index in range(len(members)))
+    return f"{path} ({len(members)} of {type(members[0]).__name__}, {runs} runs in one pass)"
+
+
+def _agree(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and bool((one - other).abs().max() <= 1e-2 * other.std())

@@ -1,43 +1,62 @@
-"""Keep chosen tensors of a module as they are, outside of memory, and put them back bit for bit."""
+"""Keeping tensors of a backbone aside, on disk, and putting them back bit for bit."""
 
 from __future__ import annotations
 
 import shutil
-import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from tempfile import mkdtemp
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from whichtune.errors import ModelError, did_you_mean
 
 
 class Keepsake:
-    """The values of named tensors, in a temporary file: resident memory is measured, and a copy would stand in it."""
+    """Named tensors of a module as they were when this was made.
 
-    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
-        self._places = {name: self._find(module, name) for name in names}
-        self._path: Path | None = None
-        if not self._places:
-            return
-        folder = Path(tempfile.mkdtemp(prefix="whichtune-"))
-        self._path = folder / "kept.safetensors"
-        self._forget = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in self._places.items()}, self._path)
+    They lie in a temporary folder, one safetensors file a tensor, since resident memory is measured: at no time does
+    more than one of them stand in it twice. The folder goes with `restore`, `close`, or this object.
+    """
+
+    def __init__(self, module: nn.Module, names: Iterable[str]) -> None:
+        from safetensors.torch import save_file
+
+        self._tensors = find_tensors(module, names)
+        self._folder = Path(mkdtemp(prefix="whichtune-keepsake-"))
+        self._delete = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        for index, tensor in enumerate(self._tensors.values()):
+            save_file({"tensor": tensor.detach().cpu().contiguous()}, self._file(index))
 
     def restore(self) -> None:
-        """Put every value back into its tensor, and delete the file."""
-        if self._path is None:
-            return
-        kept = load_file(self._path)
-        with torch.no_grad():
-            for name, place in self._places.items():
-                place.copy_(kept[name])
-        self._forget()
-        self._path = None
+        """Put every tensor back, where it is now, and delete the files; a second call does nothing."""
+        from safetensors import safe_open
 
-    @staticmethod
-    def _find(module: nn.Module, name: str) -> Tensor:
-        path, _, last = name.rpartition(".")
-        return getattr(module.get_submodule(path), last)
+        if not self._delete.alive:
+            return
+        with torch.no_grad():
+            for index, tensor in enumerate(self._tensors.values()):
+                with safe_open(self._file(index), framework="pt") as stored:
+                    tensor.copy_(stored.get_tensor("tensor"))
+        self.close()
+
+    def close(self) -> None:
+        """Delete the files without restoring."""
+        self._delete()
+
+    def _file(self, index: int) -> Path:
+        return self._folder / f"{index}.safetensors"
+
+
+def find_tensors(module: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+    """Return parameters and buffers by name, or raise a `ModelError` for a name the module does not have."""
+    known: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    known.update(module.named_buffers(remove_duplicate=False))
+    found: dict[str, Tensor] = {}
+    for name in names:
+        if name not in known:
+            raise ModelError("tensor of the model", value=name, remedy=did_you_mean(name, known))
+        found[name] = known[name]
+    return found

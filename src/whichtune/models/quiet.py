@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 
 @contextmanager
-def silence_libraries() -> Iterator[None]:
+def silence_libraries() -> Generator[None]:
     """Turn off progress bars and log lines below errors, and put everything back after."""
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from transformers.utils import logging

@@ -2,63 +2,107 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from whichtune.errors import ModelError, did_you_mean
 from whichtune.spec.backbones import RandomBackbone
 from whichtune.spec.digest import digest
 
-SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
-SIZES: dict[str, int | float] = {
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+SPECIAL = ("[CLS]", "[PAD]", "[SEP]")
+"""Special tokens of the byte tokenizer; their ids are 0, 1 and 2."""
+PAD_ID = 1
+POSITIONS = 128
+SIZES: Mapping[str, int | float] = {
+    "vocab_size": len(SPECIAL) + 256,
+    "pad_token_id": PAD_ID,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
     "hidden_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
+    "num_key_value_heads": 4,
     "intermediate_size": 64,
-    "max_position_embeddings": 130,
+    "max_position_embeddings": POSITIONS,
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
 }
+"""Sizes of a tiny model, for those fields its family has."""
+AFTER_PAD: Mapping[str, int | float] = {"max_position_embeddings": POSITIONS + PAD_ID + 1}
+ROBERTA = {**AFTER_PAD, "type_vocab_size": 1}
+FAMILY_SIZES: Mapping[str, Mapping[str, int | float]] = {
+    "roberta": ROBERTA,
+    "xlm-roberta": ROBERTA,
+    "camembert": ROBERTA,
+    "mpnet": AFTER_PAD,
+    "distilbert": {"hidden_dim": 64, "dropout": 0.1, "attention_dropout": 0.1},
+    "electra": {"embedding_size": 16},
+    "albert": {"embedding_size": 16},
+}
+"""Fields in which a family differs."""
 
 
-def build_random(spec: RandomBackbone, attention: str) -> tuple[nn.Module, Any, str]:
-    """Build trunk and tokenizer of a family; return them with a fingerprint of what decides the weights."""
-    from transformers import AutoModel
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+def configure_random(spec: RandomBackbone) -> Any:
+    """Make the configuration of a small model of the family, with the fields the spec replaces."""
+    from transformers import CONFIG_MAPPING
 
     if spec.family not in CONFIG_MAPPING:
-        remedy = did_you_mean(spec.family, list(CONFIG_MAPPING))
-        raise ModelError("random backbone: no such family", value=spec.family, remedy=remedy)
-    tokenizer = build_tokenizer()
-    sizes = SIZES | {"vocab_size": len(tokenizer), "pad_token_id": 0} | spec.config
-    config = CONFIG_MAPPING[spec.family](**sizes, attn_implementation=attention)
-    extra = {"add_pooling_layer": False} if spec.family in ("roberta", "xlm-roberta", "camembert") else {}
+        near = did_you_mean(spec.family, CONFIG_MAPPING) or "give a model type of `transformers`, such as bert"
+        raise ModelError("family of the random backbone", value=spec.family, remedy=near)
+    kind: Any = CONFIG_MAPPING[spec.family]
+    fields = {*kind().to_dict(), *kind.attribute_map}
+    for name in spec.config:
+        if name not in fields:
+            thing = f"`config` of the random backbone: {spec.family} has no field `{name}`"
+            raise ModelError(thing, remedy=did_you_mean(name, fields))
+    sizes = {**SIZES, **FAMILY_SIZES.get(spec.family, {})}
+    try:
+        return kind(**{name: value for name, value in sizes.items() if name in fields} | spec.config)
+    except Exception as error:  # families check their fields in their own ways, assertions among them
+        raise _refused(spec.family, error) from error
+
+
+def build_random(kind: Any, config: Any, seed: int, options: Mapping[str, Any]) -> Any:
+    """Build a model with weights drawn from a seed; the caller's random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        trunk = AutoModel.from_config(config, **extra)
-    told = digest(["random", spec.family, sizes, spec.seed, torch.__version__.partition("+")[0]], 64)
-    return trunk, tokenizer, told
+        torch.manual_seed(seed)
+        try:
+            return kind._from_config(config, **options)
+        except Exception as error:  # as above
+            raise _refused(config.model_type, error) from error
 
 
-def build_tokenizer() -> Any:
-    """Make a tokenizer whose tokens are bytes, with a row before and one after each text."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
+def fingerprint_random(spec: RandomBackbone) -> str:
+    """Hash what decides the random weights: family, fields, seed, and the libraries that draw them."""
+    sizes = {**SIZES, **FAMILY_SIZES.get(spec.family, {}), **spec.config}
+    libraries = [version("torch"), version("transformers")]
+    return digest(["random", spec.family, sizes, spec.seed, spec.keep_blocks, libraries], 64)
 
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: index for index, token in enumerate((*SPECIALS, *letters))}
-    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    ends = [("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
+
+def make_byte_tokenizer() -> Tokenizer:
+    """Make a tokenizer of the 256 bytes that needs no file; each text stands between `[CLS]` and `[SEP]`."""
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import decoders, models, pre_tokenizers, processors
+
+    words = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Backend(models.BPE(vocab={word: index for index, word in enumerate(words)}, merges=[]))
+    tokenizer.add_special_tokens(list(SPECIAL))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 0), ("[SEP]", 2)],
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        pad_token="[PAD]",  # noqa: S106 - names of special tokens
-        cls_token="[CLS]",  # noqa: S106
-        sep_token="[SEP]",  # noqa: S106
-        unk_token="[UNK]",  # noqa: S106
-        mask_token="[MASK]",  # noqa: S106
-    )
+    return tokenizer
+
+
+def _refused(family: str, error: Exception) -> ModelError:
+    why = " ".join(str(error).split())
+    return ModelError(f"the random backbone cannot be built: {family} refuses its `config` ({why})")

@@ -183,4 +183,13 @@ def _read_model(path: Path, kind: type[Model]) -> Model:
         raise RecordError(f"{path}: no such record", remedy="`whichtune list` shows what there is") from error
     except (ValidationError, UnicodeDecodeError) as error:
         remedy = "move the file away and run the study again"
-        raise RecordError(f"{path}: not a readable record ({error})", remedy=remedy) from error
+        raise RecordError(f"{path}: not a readable record ({_first_fault(error)})", remedy=remedy) from error
+
+
+def _first_fault(error: ValidationError | UnicodeDecodeError) -> str:
+    """Say on one line what is wrong first; the rest follows from it more often than not."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 text at byte {error.start}"
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else first["msg"]

@@ -40,9 +40,9 @@ COLUMNS = {
         CostColumn("forward_flops", "FLOPs forward", format_operations, "operations"),
         CostColumn("backward_flops", "FLOPs backward", format_operations, "operations"),
         CostColumn("latency_one", "1 row", format_seconds, "seconds"),
-        CostColumn("latency_one_merged", "1 row, merged", format_seconds, "seconds"),
+        CostColumn("latency_one_merged", "1 row merged", format_seconds, "seconds"),
         CostColumn("latency_many", "batch", format_seconds, "seconds"),
-        CostColumn("latency_many_merged", "batch, merged", format_seconds, "seconds"),
+        CostColumn("latency_many_merged", "batch merged", format_seconds, "seconds"),
         CostColumn("trainable_parameters", "trainable", format_count, "count"),
         CostColumn("trainable_share", "share", format_percent, "share"),
         CostColumn("total_parameters", "total", format_count, "count"),
@@ -106,7 +106,7 @@ def _step_seconds(trial: TrialRecord) -> float | None:
 def _add_sizes(costs: Costs, trial: TrialRecord) -> None:
     """Add parameter counts and adapter size, which do not depend on the seed."""
     counts, why = trial.parameters, trial.unmeasured
-    known = {"trainable_parameters": counts.trainable, "total_parameters": counts.total}
+    known: dict[str, float | None] = {"trainable_parameters": counts.trainable, "total_parameters": counts.total}
     if counts.trainable is not None and counts.total:
         known["trainable_share"] = counts.trainable / counts.total
     known["adapter_bytes"] = trial.adapter_bytes

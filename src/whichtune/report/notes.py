@@ -31,7 +31,12 @@ def explain(trial: TrialRecord) -> str:
         return told if trial.status in {"unsupported", "does-not-fit"} else f"{trial.failure.kind}: {told}"
     if trial.status == "running":
         return f"still running, or stopped before its end; started {trial.started_at}"
-    return "no reason was recorded"
+    return "it has no scores on the test split" if trial.status == "finished" else "no reason was recorded"
+
+
+def explain_all(trials: Iterable[TrialRecord]) -> str:
+    """Say why a candidate has no result at all."""
+    return "; ".join(dict.fromkeys(explain(one) for one in trials))
 
 
 def list_unequal(trials: Iterable[TrialRecord]) -> list[str]:
@@ -107,7 +112,7 @@ def _data_lines(held: Mapping[str, Any]) -> Iterator[str]:
     yield f"Source: {held['source']}"
     for split, labels in held.get("balance", {}).items():
         rows = sum(labels.values())
-        shares = [f"{label} {count / rows:.0%}" for label, count in labels.items() if rows]
+        shares = [f"{label} {100 * count / rows:.0f} %" for label, count in labels.items() if rows]
         yield f"{split}: {count_of(rows, 'row')} ({enumerate_words(shares)})"
     for one in held.get("dropped", ()):
         where = f", first {enumerate_words(one['origins'], 3)}" if one.get("origins") else ""

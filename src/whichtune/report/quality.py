@@ -62,7 +62,9 @@ def gather_evidence(folder: StudyFolder, trials: Sequence[TrialRecord]) -> Evide
 def list_metrics(trials: Iterable[TrialRecord]) -> list[MetricHead]:
     """Return the metrics of a study's trials, the first one first."""
     values = next((one.scores[SPLIT].metrics for one in trials if SPLIT in one.scores), [])
-    return [MetricHead(name=one.name, title=_title(one.name), direction=one.direction, unit=one.unit) for one in values]
+    return [
+        MetricHead(name=one.name, title=title_of(one.name), direction=one.direction, unit=one.unit) for one in values
+    ]
 
 
 def describe_quality(evidence: Evidence, metric: MetricHead) -> Quality:
@@ -77,7 +79,7 @@ def describe_quality(evidence: Evidence, metric: MetricHead) -> Quality:
     quality.seed_deviation = stdev(known) if len(known) > 1 else None
     sample = evidence.samples.get(metric.name)
     if sample is None:
-        quality.reason = evidence.reason or "no interval: the metric has no scores of single rows"
+        quality.reason = evidence.reason or "it has no scores of single rows"
     else:
         _add_interval(quality, sample, metric)
     return quality
@@ -90,7 +92,7 @@ def find_disagreements(evidence: Evidence) -> Iterator[str]:
         recorded = fmean(value for value in values if value is not None) if None not in values else math.nan
         computed = sample.total if _higher(evidence.trials[0], name) else -sample.total
         if not math.isclose(recorded, computed, rel_tol=AGREEMENT, abs_tol=AGREEMENT):
-            yield f"{sample.name}: {_title(name)} is {recorded:.4f} by its records, {computed:.4f} by its predictions"
+            yield f"{sample.name}: {title_of(name)} is {recorded:.4f} by its records, {computed:.4f} by its predictions"
 
 
 def compare_all(
@@ -155,7 +157,8 @@ def _higher(trial: TrialRecord, name: str) -> bool:
     return found[0].direction == "higher"
 
 
-def _title(name: str) -> str:
+def title_of(name: str) -> str:
+    """Return a metric's name as a person reads it."""
     return METRICS[name].title if name in METRICS else name.replace("_", " ")
 
 

@@ -24,7 +24,7 @@ def list_scope(rows: Sequence[CandidateRow], metric: MetricHead | None) -> list[
         held = [row.candidate for row in varied if len(row.seeds) == count]
         if held:
             whole = len(held) == len(varied)
-            sentences.append(sentence if whole else f"{', '.join(held)}: {sentence[0].lower()}{sentence[1:]}")
+            sentences.append(sentence if whole else sentence.replace(" each:", f" each ({', '.join(held)}):"))
     return sentences
 
 

@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from whichtune.errors import RecordError
 from whichtune.stats.counting import Floats
@@ -86,11 +86,12 @@ class Estimate:
         """Two-sided test of the value against 0."""
         if self.variance == 0:
             return 1.0 if self.value == 0 else 0.0
-        return float(2 * stats.t.sf(abs(self.value) / self.standard_error, self.df))
+        distance = abs(self.value) / self.standard_error
+        return float(2 * (special.ndtr(-distance) if math.isinf(self.df) else special.stdtr(self.df, -distance)))
 
     def quantile(self, probability: float) -> float:
         """Quantile of t at these degrees of freedom, of the normal where they are infinite."""
-        return float(stats.norm.ppf(probability) if math.isinf(self.df) else stats.t.ppf(probability, self.df))
+        return float(special.ndtri(probability) if math.isinf(self.df) else special.stdtrit(self.df, probability))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the two-sided interval at a level."""

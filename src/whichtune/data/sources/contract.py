@@ -1,0 +1,27 @@
+"""What every source gives: tables by part, and what it is in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from whichtune.data.tables import Table
+from whichtune.spec.sources import Columns
+
+WHOLE = "all"
+"""The part of a source that does not say how it is split."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A source that was read: either one part `all`, or `train` with or without `validation` and `test`."""
+
+    parts: Mapping[str, Table]
+    source: str
+    """The source in words, with its resolved revision or hash."""
+    notes: tuple[str, ...] = field(default=())
+
+
+def wanted_columns(columns: Columns) -> tuple[str, ...]:
+    """Return the columns to read."""
+    return (columns.text, columns.label, *([] if columns.id is None else [columns.id]))

@@ -1,0 +1,34 @@
+"""Rows from the user's own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from whichtune.data.reading import Reading, read_file
+from whichtune.data.sources.contract import WHOLE, Rows, wanted_columns
+from whichtune.errors import DataError
+from whichtune.fetch.fingerprint import fingerprint_file
+from whichtune.spec.sources import Columns, FilesSource
+
+
+def read_files(source: FilesSource, columns: Columns) -> Rows:
+    """Read each file a source names."""
+    named = {WHOLE: source.all, "train": source.train, "validation": source.validation, "test": source.test}
+    paths = {part: path.expanduser() for part, path in named.items() if path is not None}
+    how = Reading(source.format, source.encoding, source.header)
+    tables = {part: read_file(path, how, wanted_columns(columns)) for part, path in paths.items()}
+    prints = {part: fingerprint_file(path) for part, path in paths.items()}
+    _refuse_same_file(paths, prints)
+    words = ", ".join(f"{part} {path.name} (sha256 {prints[part][:12]})" for part, path in paths.items())
+    return Rows(tables, f"files: {words}")
+
+
+def _refuse_same_file(paths: dict[str, Path], prints: dict[str, str]) -> None:
+    seen: dict[str, str] = {}
+    for part, print_ in prints.items():
+        if print_ in seen:
+            raise DataError(
+                f"`{seen[print_]}` and `{part}` are the same rows ({paths[part].name})",
+                remedy="give each split its own file, or name one file `all` to have it split",
+            )
+        seen[print_] = part

@@ -1,0 +1,37 @@
+"""Which reader serves which source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from whichtune.data.sources.builtin import read_movie_reviews, read_tweets
+from whichtune.data.sources.contract import Rows
+from whichtune.data.sources.files import read_files
+from whichtune.data.sources.hub import read_hub
+from whichtune.data.sources.package import read_package
+from whichtune.spec.base import Spec
+from whichtune.spec.sources import (
+    Columns,
+    FilesSource,
+    HubSource,
+    MovieReviewsSource,
+    PackageSource,
+    SourceSpec,
+    TweetsSource,
+)
+
+Reader = Callable[[Any, Columns], Rows]
+
+READERS: dict[type[Spec], Reader] = {
+    HubSource: read_hub,
+    FilesSource: read_files,
+    PackageSource: read_package,
+    MovieReviewsSource: read_movie_reviews,
+    TweetsSource: read_tweets,
+}
+
+
+def read_source(source: SourceSpec, columns: Columns) -> Rows:
+    """Read the rows of a source of any kind."""
+    return READERS[type(source)](source, columns)

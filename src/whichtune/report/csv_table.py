@@ -1,0 +1,74 @@
+"""The comparison as CSV: one row a candidate, plain numbers with their units in the heads."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+
+from whichtune.report.costs import COLUMNS
+from whichtune.report.figures import plain
+from whichtune.report.model import CandidateRow, Comparison, Figure, MetricHead, PairRow, Quality
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet would run a text that starts so."""
+PAIR_HEADS = (
+    "first", "second", "metric", "difference", "low", "high", "df", "p_value", "call", "sentence",
+)  # fmt: skip
+
+Cell = str | float | int | None
+
+
+def render_csv(comparison: Comparison) -> str:
+    """Return the candidates as CSV; an unknown value is an empty cell."""
+    heads = ["candidate", "method", "kind", "backbone", "baseline", "trainings", "trials", "reason"]
+    heads += [f"{metric.name}_{part}" for metric in comparison.metrics for part in _PARTS]
+    heads += [_cost_head(name) for name in COLUMNS] + ["latency_batch_rows", "published", "published_source"]
+    return _write(heads, (list(_cells(row, comparison.metrics)) for row in comparison.candidates))
+
+
+def render_pairs_csv(comparison: Comparison) -> str:
+    """Return every pair of candidates as CSV, in units of the first metric."""
+    name = comparison.metrics[0].name if comparison.metrics else ""
+    return _write(PAIR_HEADS, (_pair_cells(pair, name) for pair in comparison.pairs))
+
+
+def guard(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula: one that starts like it gets an apostrophe in front."""
+    return f"'{plain(text)}" if text.startswith(FORMULA_STARTS) else plain(text)
+
+
+_PARTS = ("mean", "low", "high", "seed_sd", "flip_sd")
+
+
+def _cost_head(name: str) -> str:
+    unit = COLUMNS[name].unit
+    return name if name.endswith(unit) or unit in {"count", "share", "operations"} else f"{name}_{unit}"
+
+
+def _cells(row: CandidateRow, metrics: Sequence[MetricHead]) -> Iterator[Cell]:
+    yield from (row.candidate, row.method, row.kind, row.backbone, "yes" if row.baseline else "no", len(row.seeds))
+    yield "; ".join(f"{count} {status}" for status, count in row.trials.items())
+    yield row.reason
+    for own in row.quality or [Quality(metric=metric.name) for metric in metrics]:
+        yield from (own.mean, own.low, own.high, own.seed_deviation, own.flip_deviation)
+    for name in COLUMNS:
+        figure: Figure = getattr(row.costs, name)
+        yield figure.value
+    yield row.costs.latency_rows
+    yield "; ".join(f"{one.name} {one.published!r}" for one in row.published)
+    yield row.published[0].source if row.published else None
+
+
+def _pair_cells(pair: PairRow, metric: str) -> list[Cell]:
+    figures = (pair.difference, pair.low, pair.high, pair.df, pair.p_value)
+    return [pair.first, pair.second, metric, *figures, pair.call, pair.sentence]
+
+
+def _write(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(heads)
+    for row in rows:
+        writer.writerow([guard(cell) if isinstance(cell, str) else cell for cell in row])
+    return out.getvalue()

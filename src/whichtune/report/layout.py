@@ -1,0 +1,290 @@
+"""A comparison cut into titled tables and lists, before any form is chosen; several narrow tables, not one wide one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from whichtune.report.costs import COLUMNS
+from whichtune.report.figures import (
+    DASH,
+    count_of,
+    enumerate_words,
+    format_interval,
+    format_score,
+    format_seconds,
+)
+from whichtune.report.model import (
+    CandidateRow,
+    Comparison,
+    Figure,
+    MetricHead,
+    Missing,
+    PairRow,
+    Published,
+    Quality,
+)
+from whichtune.report.quality import format_margin, title_of
+from whichtune.report.scope import INTERVALS
+
+FLIPS = "Seed sd: over seeds; flip sd: what test rows that change sides from seed to seed would give alone."
+PAIRS_SHOWN = 36
+"""Up to so many pairs all are listed: nine candidates."""
+COST_TABLES = (
+    ("Cost of training, mean over a candidate's trainings", ("training_seconds", "wall_seconds", "spent_seconds")),
+    (
+        "Cost of one step, measured alone",
+        ("step_seconds", "peak_bytes", "saved_bytes", "forward_flops", "backward_flops"),
+    ),
+    ("Parameters", ("trainable_parameters", "trainable_share", "total_parameters", "adapter_bytes")),
+    (
+        "Latency, median of a forward pass",
+        ("latency_one", "latency_one_merged", "latency_many", "latency_many_merged"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class TableSection:
+    """A table of texts; columns named in `right` hold numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    right: frozenset[int] = frozenset()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ListSection:
+    """A titled list of sentences."""
+
+    title: str
+    lines: list[str]
+
+
+Section = TableSection | ListSection
+
+
+def lay_out(comparison: Comparison) -> list[Section]:
+    """Return the sections of a report that have something in them, in the order of reading."""
+    sections: Iterable[Section] = (
+        *_quality(comparison),
+        ListSection("Scope", comparison.scope),
+        ListSection("Unequal comparison: held settings that a method changed", comparison.unequal),
+        _pairs(comparison),
+        *(_cost_table(comparison, title, names) for title, names in COST_TABLES),
+        _published(comparison),
+        ListSection(f"Why there is a {DASH}", _missing(comparison)),
+        _unfinished(comparison),
+        _shared(comparison),
+        ListSection("Traps seen", [f"{one.sentence} ({enumerate_words(one.where, 4)})" for one in comparison.traps]),
+        ListSection("Notes", comparison.notes),
+        ListSection("Data", comparison.data_notes),
+    )
+    return [one for one in sections if (one.rows if isinstance(one, TableSection) else one.lines)]
+
+
+def headline(comparison: Comparison) -> str:
+    """Say which study this is and how far it has come."""
+    counts = ", ".join(f"{count} {status}" for status, count in comparison.trials.items()) or "no trial yet"
+    planned = comparison.trials_planned
+    left = 0 if planned is None else planned - sum(comparison.trials.values())
+    waiting = f", {left} not started" if left > 0 else ""
+    rows = "" if comparison.rows_scored is None else f"; {count_of(comparison.rows_scored, 'test row')}"
+    return f"Trials: {counts}{waiting}{rows}"
+
+
+def mark(row: CandidateRow) -> str:
+    """Name a candidate, baselines marked."""
+    return f"{row.candidate} (baseline)" if row.baseline else row.candidate
+
+
+def metric_title(metric: MetricHead) -> str:
+    """Head a column of scores; an arrow says that lower is better."""
+    return f"{metric.title} ↓" if metric.direction == "lower" else metric.title
+
+
+def _quality(comparison: Comparison) -> Iterator[Section]:
+    if not comparison.metrics:
+        return
+    first, *others = comparison.metrics
+    yield TableSection(
+        title=f"Quality on the test split: {first.title}{_unit(first)}",
+        columns=("candidate", "trainings", first.title, "95 % interval", "seed sd", "flip sd"),
+        rows=[(mark(row), _trainings(row), *_first_cells(row, first)) for row in comparison.candidates],
+        right=frozenset({1, 2, 3, 4, 5}),
+        note=f"{INTERVALS} {FLIPS}",
+    )
+    yield TableSection(
+        title="Other metrics, with their 95 % intervals",
+        columns=("candidate", *map(metric_title, others)),
+        rows=[(mark(row), *_other_cells(row, others)) for row in comparison.candidates if row.quality],
+        right=frozenset(range(1, len(others) + 1)),
+        note=" ".join(_other_notes(comparison, others)),
+    )
+
+
+def _other_notes(comparison: Comparison, metrics: Sequence[MetricHead]) -> Iterator[str]:
+    if any(one.direction == "lower" for one in metrics):
+        yield "↓: less is better."
+    gaps: dict[tuple[str, str], list[str]] = {}
+    for row in comparison.candidates:
+        for own in row.quality:
+            if own.mean is not None and own.low is None and own.reason:
+                gaps.setdefault((own.metric, own.reason), []).append(row.candidate)
+    scored = sum(bool(row.quality) for row in comparison.candidates)
+    for (metric, reason), names in gaps.items():
+        who = "" if len(names) == scored else f" ({enumerate_words(names)})"
+        yield f"No interval of {title_of(metric)}{who}: {reason}."
+
+
+def _unit(metric: MetricHead) -> str:
+    lower = ", lower is better" if metric.direction == "lower" else ""
+    return {"share": " in hundredths", "nats": " in nats"}.get(metric.unit, "") + lower
+
+
+def _trainings(row: CandidateRow) -> str:
+    asked = sum(row.trials.values())
+    return str(len(row.seeds)) if len(row.seeds) == asked else f"{len(row.seeds)} of {asked}"
+
+
+def _first_cells(row: CandidateRow, metric: MetricHead) -> tuple[str, ...]:
+    if not row.quality:
+        return (DASH,) * 4
+    own = row.quality[0]
+    decimals = 3 if metric.unit == "nats" else 2
+    return (
+        format_score(own.mean, metric.unit),
+        format_interval(own.low, own.high, metric.unit),
+        format_score(own.seed_deviation, metric.unit, decimals),
+        format_score(own.flip_deviation, metric.unit, decimals),
+    )
+
+
+def _other_cells(row: CandidateRow, metrics: Sequence[MetricHead]) -> Iterator[str]:
+    for own, metric in zip(row.quality[1:], metrics, strict=True):
+        yield format_score(own.mean, metric.unit) + _second_line(own, metric)
+
+
+def _second_line(own: Quality, metric: MetricHead) -> str:
+    return "" if own.low is None else f"\n{format_interval(own.low, own.high, metric.unit)}"
+
+
+def _pairs(comparison: Comparison) -> Section:
+    shown = comparison.pairs
+    note = ""
+    if len(shown) > PAIRS_SHOWN:
+        best = comparison.candidates[0].candidate
+        shown = [pair for pair in shown if best in {pair.first, pair.second}]
+        note = (
+            f"{len(comparison.pairs):,} pairs in all; those with {best} are listed, all of them are in the JSON form."
+        )
+    metric = comparison.metrics[0] if comparison.metrics else None
+    amount = comparison.margin_amount
+    margin = "" if metric is None or amount is None else f", margin {format_margin(amount, metric.unit)}"
+    return TableSection(
+        title=f"Pairs of candidates{'' if metric is None else f' by {metric.title}'}{margin}",
+        columns=("candidate", "against", "difference", "what may be said"),
+        rows=[] if metric is None else [_pair_cells(pair, metric) for pair in shown],
+        right=frozenset({2}),
+        note=note,
+    )
+
+
+def _pair_cells(pair: PairRow, metric: MetricHead) -> tuple[str, ...]:
+    narrow = 2 if metric.unit == "share" and pair.high - pair.low < 0.002 else None
+    difference = format_score(pair.difference, metric.unit, narrow)
+    interval = format_interval(pair.low, pair.high, metric.unit, narrow)
+    return pair.first, pair.second, f"{difference}\n{interval}", pair.sentence
+
+
+def _cost_table(comparison: Comparison, title: str, names: Sequence[str]) -> Section:
+    rows = [(mark(row), *map(_writer(row), names)) for row in comparison.candidates]
+    known = any(_figure(row, name).value is not None for row in comparison.candidates for name in names)
+    batches = sorted({row.costs.latency_rows for row in comparison.candidates} - {None}, key=lambda rows: rows or 0)
+    batch = f"batch = {' or '.join(map(str, batches))} rows" if names[0] == "latency_one" and batches else ""
+    return TableSection(
+        title=title,
+        columns=("candidate", *(COLUMNS[name].title for name in names)),
+        rows=rows if known else [],
+        right=frozenset(range(1, len(names) + 1)),
+        note=batch,
+    )
+
+
+def _figure(row: CandidateRow, name: str) -> Figure:
+    figure: Figure = getattr(row.costs, name)
+    return figure
+
+
+def _writer(row: CandidateRow) -> Callable[[str], str]:
+    return lambda name: COLUMNS[name].write(_figure(row, name).value)
+
+
+def _published(comparison: Comparison) -> Section:
+    units = {metric.name: metric for metric in comparison.metrics}
+    return TableSection(
+        title="Published figures beside ours, never tuned to",
+        columns=("candidate", "figure", "published", "ours", "source"),
+        rows=[
+            (row.candidate, *_published_cells(one, units.get(one.name)))
+            for row in comparison.candidates
+            for one in row.published
+        ],
+        right=frozenset({2, 3}),
+    )
+
+
+def _published_cells(one: Published, metric: MetricHead | None) -> tuple[str, ...]:
+    if metric is not None:
+        own = (format_score(one.published, metric.unit), format_score(one.ours, metric.unit))
+        return metric.title, *own, one.source
+    if one.name in COLUMNS:
+        column = COLUMNS[one.name]
+        return column.title, column.write(one.published), column.write(one.ours), one.source
+    return one.name, f"{one.published:g}", DASH, one.source
+
+
+def _missing(comparison: Comparison) -> list[str]:
+    lines = [f"{row.candidate}: {row.reason}" for row in comparison.candidates if row.reason]
+    lines += [
+        f"{row.candidate}: {one.metric.replace('_', ' ')} ({one.reason})"
+        for row in comparison.candidates
+        for one in row.quality
+        if one.mean is None
+    ]
+    for one in comparison.missing:
+        lines.append(f"{enumerate_words(one.candidates)}: {enumerate_words(_grouped(one), 16)} ({one.reason})")
+    return lines
+
+
+def _grouped(missing: Missing) -> list[str]:
+    """Name a whole table where all of its columns are missing."""
+    left = list(missing.columns)
+    named: list[str] = []
+    for title, names in COST_TABLES:
+        titles = [COLUMNS[name].title for name in names if name != "spent_seconds"]
+        if set(titles) <= set(left):
+            left = [column for column in left if column not in titles]
+            named.append(title.partition(",")[0].lower())
+    return named + left
+
+
+def _unfinished(comparison: Comparison) -> Section:
+    return ListSection(
+        "Trials without a result",
+        [
+            f"{one.candidate} seed {one.seed}, {one.status}: {one.reason} (trial {one.id})"
+            for one in comparison.unfinished
+        ],
+    )
+
+
+def _shared(comparison: Comparison) -> Section:
+    return TableSection(
+        title="Spent once for all trials",
+        columns=("what", "time", "times"),
+        rows=[(one.what, format_seconds(one.seconds), f"{one.times:,}") for one in comparison.shared_costs],
+        right=frozenset({1, 2}),
+    )

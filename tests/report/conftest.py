@@ -1,0 +1,173 @@
+"""A small factory of records: authored, seeded studies that no model ever made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from whichtune.fetch.atomic import write_text
+from whichtune.records.folder import StudyFolder
+from whichtune.records.predictions import Predictions, write_predictions
+from whichtune.records.trial import (
+    AloneCost,
+    Failure,
+    LatencyFigures,
+    Parameters,
+    Phase,
+    Probe,
+    TrialRecord,
+)
+from whichtune.spec.read import resolve_study
+from whichtune.spec.write import dump_study
+from whichtune.stats.scores import score_predictions
+
+LABELS = ("negative", "positive")
+DATA = {
+    "source": "reviews.csv (sha256 ab12)",
+    "balance": {"train": {"negative": 60, "positive": 40}, "test": {"negative": 150, "positive": 150}},
+    "dropped": [{"reason": "empty", "split": "train", "count": 2, "origins": ["reviews.csv:7", "reviews.csv:9"]}],
+    "duplicates": [{"splits": ["train", "test"], "exact": 3, "near": 1, "pairs": []}],
+    "encodings": {"reviews.csv": "latin-1"},
+    "notes": ["3 labels look alike"],
+}
+
+
+@dataclass
+class StudyMaker:
+    """Writes a study's folder piece by piece."""
+
+    folder: StudyFolder
+    rows: int = 300
+    metric: str = "accuracy"
+    count: int = 0
+
+    def write_spec(self, **over) -> None:
+        methods = {"majority": {"kind": "majority"}, "lora": {"kind": "lora"}, "full": {"kind": "full"}}
+        raw = {
+            "name": "reviews",
+            "task": {"kind": "text-classification", "metric": self.metric},
+            "data": {"source": {"kind": "movie-reviews"}},
+            "backbones": {"minilm": {"kind": "minilm"}},
+            "methods": methods,
+            "reference": {"lora": {"values": {"accuracy": 0.91, "training_seconds": 768, "rouge": 1.5}, "source": "A"}},
+        }
+        write_text(self.folder.spec, dump_study(resolve_study(raw | over), {"threads": 2}))
+
+    def add(self, candidate: str, seed: int = 1, *, share: float = 0.8, **over) -> TrialRecord:
+        """Write one finished trial whose answers are right about so often."""
+        self.count += 1
+        record = self.blank(candidate, seed)
+        predictions = self.predict(candidate, seed, share)
+        record.scores = {"test": score_predictions(predictions, LABELS, self.metric)}
+        record.phases = {"step": Phase(seconds=10.0 + seed, peak_bytes=10**9), "other": Phase(seconds=2.5)}
+        record.wall_seconds = 12.5 + seed
+        if not record.baseline:
+            record.parameters = Parameters(trunk=22_713_216, head=770, added=73_728, trainable=74_498)
+            record.adapter_bytes = 300_000
+            record.cuts = {"train": 4, "test": 0}
+        record.status = "finished"
+        for name, value in over.items():
+            setattr(record, name, value)
+        folder = self.folder.trial(record.id)
+        folder.write(record)
+        write_predictions(folder.predictions, [predictions])
+        return record
+
+    def fail(self, candidate: str, seed: int = 1, *, status="failed", message: str = "loss is nan") -> TrialRecord:
+        self.count += 1
+        record = self.blank(candidate, seed)
+        record.status = status
+        if status != "running":
+            record.failure = Failure(kind="NonFiniteError", message=message, traceback="Traceback:\n  line [bold]")
+            record.wall_seconds = 3.0
+        self.folder.trial(record.id).write(record)
+        return record
+
+    def blank(self, candidate: str, seed: int) -> TrialRecord:
+        method = candidate.partition("@")[0].partition("[")[0]
+        baseline = method == "majority"
+        return TrialRecord(
+            id=f"{self.count:04d}{'a' * 12}",
+            study="reviews",
+            candidate=candidate,
+            method=method,
+            kind=method if method in {"majority", "full"} else "lora",
+            backbone=None if baseline else "minilm",
+            baseline=baseline,
+            seed=seed,
+            deterministic=baseline,
+            status="running",
+            settings={"kind": method, "rank": 8, "targets": ["query", "value"], "grid": {}},
+            training=None if baseline else {"epochs": 3, "max_length": 128, "stopping": None},
+            identity={"seed": seed},
+            started_at=f"2026-01-01T00:{self.count:02d}:00+00:00",
+            device={"name": "cpu", "threads": 2},
+        )
+
+    def predict(self, candidate: str, seed: int, share: float) -> Predictions:
+        items = np.random.default_rng(5).random(self.rows)
+        own = np.random.default_rng([seed, *candidate.encode()])
+        gold = np.arange(self.rows) % 2
+        right = own.random(self.rows) * 0.3 + items * 0.7 < share
+        parsed = [LABELS[each] for each in np.where(right, gold, 1 - gold)]
+        return Predictions(
+            split="test",
+            ids=[f"r{place}" for place in range(self.rows)],
+            gold=[LABELS[each] for each in gold],
+            parsed=["negative"] * self.rows if candidate == "majority" else parsed,
+            confidence=own.uniform(0.5, 1, self.rows).astype(np.float32),
+            loss=np.where(right, 0.2, 1.5).astype(np.float32) + own.random(self.rows).astype(np.float32) / 10,
+            labels=LABELS,
+        )
+
+    def probe(self, candidate: str, **over) -> str:
+        latencies = [
+            LatencyFigures(batch=rows, merged=merged, median_seconds=0.004 * rows, p95_seconds=0.005 * rows)
+            for rows in (1, 64)
+            for merged in ((False, True) if candidate.startswith("lora") else (False,))
+        ]
+        alone = AloneCost(
+            steps=5,
+            step_seconds=0.123,
+            peak_bytes=1_234_567_890,
+            forward_flops=1.5e11,
+            backward_flops=2.5e11,
+            latencies=latencies,
+            unmeasured={"saved_bytes": "the kernel keeps its own"},
+        ).model_copy(update=over)
+        identifier = candidate.replace("@", "-")
+        probe = Probe(id=identifier, candidate=candidate, method="x", device="cpu", threads=2, alone=alone)
+        write_text(self.folder.probe(identifier), probe.model_dump_json())
+        return identifier
+
+    def surround(self) -> None:
+        """Write what stands beside the trials: data report and shared costs."""
+        write_text(self.folder.data_report, json.dumps(DATA))
+        lines = [{"what": "load", "about": "minilm", "seconds": 1.5}, {"what": "load", "seconds": 0.5}]
+        write_text(self.folder.costs("main"), "".join(json.dumps(line) + "\n" for line in lines))
+
+    def plan(self, total: int, *trials: TrialRecord) -> None:
+        listed = [{"id": one.id, "candidate": one.candidate, "seed": one.seed} for one in trials]
+        write_text(self.folder.plan, json.dumps({"total": total, "trials": listed}))
+
+    def fill(self, seeds: int = 3) -> None:
+        """Write a whole study: a baseline, two tuners, a failure, an unsupported trial, one that runs."""
+        self.surround()
+        self.add("majority", share=0.5)
+        for seed in range(1, seeds + 1):
+            for candidate, share in (("lora@minilm", 0.84), ("full@minilm", 0.85)):
+                self.add(candidate, seed, share=share, probe=self.probe(candidate), checked=True)
+        self.fail("lora[rank=64]@minilm", 1)
+        self.fail("last-layers@minilm", 1, status="unsupported", message="this family has no pooler")
+        self.fail("lora[rank=64]@minilm", 2, status="running")
+
+
+@pytest.fixture
+def maker(tmp_path: Path) -> StudyMaker:
+    made = StudyMaker(StudyFolder(tmp_path / "reviews-small"))
+    made.write_spec()
+    return made
