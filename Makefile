@@ -17,7 +17,6 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/whichtune run studies/offline/quickstart.yaml
-	$(BIN)/whichtune report runs/quickstart
 
 test: setup
 	$(BIN)/python -m pytest

@@ -57,9 +57,8 @@ def main() -> int:
     seconds = time.perf_counter() - start
     after = peak_bytes()
     print(f"{count:,} rows of {sum(len(row.text) for row in rows) / count:.0f} characters: {seconds:.1f} s")
-    print(
-        f"memory: {before / 1e6:.0f} MB with the rows alone, peak {after / 1e6:.0f} MB: {(after - before) / 1e6:.0f} MB more"
-    )
+    more = f"{(after - before) / 1e6:.0f} MB more"
+    print(f"memory: {before / 1e6:.0f} MB with the rows alone, peak {after / 1e6:.0f} MB: {more}")
     families = {number for own in found.families.values() for number in own.tolist()}
     print(f"planted: {exact} exact, {near} near copies; rows that repeat an earlier one: {count - len(families)}")
     return 0

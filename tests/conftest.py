@@ -8,14 +8,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
-from whichtune.models.backbone import LoadRequest
-from whichtune.models.load import load_backbone
 
 from whichtune.data.examples import DataReport, DataSet, Example
 from whichtune.engine.build import build_assembly
 from whichtune.engine.encoding import encode_splits
 from whichtune.engine.trial import Material, TunerTrial
 from whichtune.measure.clock import PhaseClock
+from whichtune.models.backbone import LoadRequest
+from whichtune.models.load import load_backbone
 from whichtune.spec.backbones import RandomBackbone
 from whichtune.spec.seeds import Streams
 from whichtune.spec.tasks import TextClassificationSpec
@@ -83,3 +83,7 @@ def tiny_trial(tiny_data, tiny_task, cache_folder):
         return TunerTrial(assembly, material, method, training, PhaseClock(), 8, listeners)
 
     return make
+
+
+def pytest_addoption(parser):
+    parser.addoption("--write-golden", action="store_true", help="Write the golden losses anew.")

@@ -1,18 +1,18 @@
 """Every error whichtune raises on purpose, as one tree.
 
-    WhichtuneError                    exit code 1
-    |-- InputError                    what the user gave is wrong: exit code 2, no traceback
-    |   |-- SpecError                 the study file, an override or a flag
-    |   |-- DataError                 rows, columns, labels, splits
-    |   |-- FetchError                a download, a hash, an archive
-    |   |-- ModelError                weights, tokenizer, anatomy, target names
-    |   `-- RecordError               a study or trial folder that cannot be read
-    `-- TrialError                    ends one trial; the study goes on
-        |-- NonFiniteError            a loss or gradient that is not a number
-        |-- DeadGradientError         a trained tensor that never had a gradient
-        |-- DoesNotFitError           not enough memory at the held batch size
-        |-- UnsupportedError          this method on this backbone makes no sense, with the reason
-        `-- AdapterError              a saved adapter that does not give the same logits back
+WhichtuneError                    exit code 1
+|-- InputError                    what the user gave is wrong: exit code 2, no traceback
+|   |-- SpecError                 the study file, an override or a flag
+|   |-- DataError                 rows, columns, labels, splits
+|   |-- FetchError                a download, a hash, an archive
+|   |-- ModelError                weights, tokenizer, anatomy, target names
+|   `-- RecordError               a study or trial folder that cannot be read
+`-- TrialError                    ends one trial; the study goes on
+    |-- NonFiniteError            a loss or gradient that is not a number
+    |-- DeadGradientError         a trained tensor that never had a gradient
+    |-- DoesNotFitError           not enough memory at the held batch size
+    |-- UnsupportedError          this method on this backbone makes no sense, with the reason
+    `-- AdapterError              a saved adapter that does not give the same logits back
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from whichtune.data.batch import collate
 from whichtune.engine.adapter import AdapterCard, save_adapter
 from whichtune.engine.trial import count_assembly
+from whichtune.models.batch import collate
 from whichtune.spec.backbones import RandomBackbone
 from whichtune.spec.methods import MethodSpec
 

@@ -89,7 +89,7 @@ def test_a_latin1_file_is_read_and_reported(tmp_path):
     text = "text,label\n" + "Un café très agréable à côté,pos\nLe garçon était désagréable,neg\n" * 4
     table = read_file(write(tmp_path / "t.csv", text.encode("latin-1")))
     assert table.values["text"][0] == "Un café très agréable à côté"
-    assert table.encoding in ("cp1252", "latin-1")
+    assert table.encoding == "cp1252"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_missing_file_names_its_nearest_sibling(tmp_path):
     write(tmp_path / "reviews.csv", "")
     with pytest.raises(DataError, match=r"did you mean 'reviews\.csv'"):
         read_file(tmp_path / "review.csv")
-    with pytest.raises(DataError, match="folder .*nowhere does not exist"):
+    with pytest.raises(DataError, match=r"folder .*nowhere does not exist"):
         read_file(tmp_path / "nowhere" / "review.csv")
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from whichtune.data.batch import Encoded
 from whichtune.engine.batches import order_rows, plan_steps, step_batches
+from whichtune.models.batch import Encoded
 from whichtune.spec.seeds import Streams
 from whichtune.spec.training import TrainingSpec
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from whichtune.data.batch import collate
 from whichtune.engine.fit import accumulate, advance, fit
 from whichtune.engine.guards import DEAD_AFTER_STEPS
 from whichtune.errors import DeadGradientError, NonFiniteError
+from whichtune.models.batch import collate
 from whichtune.spec.methods import FullSpec, LastLayersSpec, LoraSpec
 
 LORA = LoraSpec(kind="lora", dropout=0.0)

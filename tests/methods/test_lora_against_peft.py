@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional
 from transformers import BertConfig, BertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
 
-from whichtune.data.batch import collate
 from whichtune.engine.optimizing import build_optimizer
+from whichtune.models.batch import collate
 from whichtune.spec.methods import LoraSpec
 from whichtune.spec.training import TrainingSpec
 

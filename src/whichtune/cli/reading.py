@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from whichtune.errors import RecordError
+
+if TYPE_CHECKING:
+    from whichtune.records.folder import TrialFolder
 
 RUNS = Path("runs")
 FORMS = ("terminal", "markdown", "csv", "pairs-csv", "json")
@@ -17,7 +20,9 @@ PAGE_COLUMNS = 100
 
 def report(
     study: Annotated[Path, typer.Argument(help="A study's folder, such as runs/quickstart.")],
-    form: Annotated[str, typer.Option("--format", help="terminal, markdown, csv (a row a candidate), pairs-csv or json.")] = "terminal",
+    form: Annotated[
+        str, typer.Option("--format", help="terminal, markdown, csv (a row a candidate), pairs-csv or json.")
+    ] = "terminal",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write to a file instead of the terminal.")] = None,
 ) -> None:
@@ -102,7 +107,7 @@ def print_comparison(study: Path, form: str, out: Path | None = None) -> None:
         write_text(out, text)
 
 
-def find_trial(name: str, runs: Path):  # noqa: ANN201 - a TrialFolder; importing it here would load pyarrow for --help
+def find_trial(name: str, runs: Path) -> TrialFolder:
     """Find a trial by its folder, its id or the beginning of its id."""
     from whichtune.records.folder import TrialFolder
 

@@ -18,6 +18,13 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _SAMPLE_BYTES = 256 * 1024
+_WESTERN = "cp1252"
+_PAGES = (
+    _WESTERN, "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258",
+    "koi8_r", "cp932", "euc_jp", "gb18030", "big5", "cp949",
+)  # fmt: skip
+"""What text files are in, if not in Unicode; DOS and Mac code pages fit Western text by accident far more often."""
+_WIDE = ("utf_16_le", "utf_16_be", "utf_32_le", "utf_32_be")
 
 
 def decode(raw: bytes, name: str, encoding: str | None = None) -> tuple[str, str | None]:
@@ -48,11 +55,12 @@ def decode(raw: bytes, name: str, encoding: str | None = None) -> tuple[str, str
 
 def _decode_as(raw: bytes, name: str, encoding: str) -> str:
     try:
+        codecs.lookup(encoding)
         text = raw.decode(encoding)
     except LookupError:
         raise DataError(
             "no such text encoding", value=encoding, allowed="Python's names, such as utf-8, latin-1, cp1252",
-            remedy=did_you_mean(encoding, aliases),
+            remedy=did_you_mean(encoding, [*aliases, *aliases.values(), "utf-8", "latin-1"]),
         ) from None  # fmt: skip
     except UnicodeError as error:
         start = getattr(error, "start", 0)
@@ -64,28 +72,22 @@ def _decode_as(raw: bytes, name: str, encoding: str) -> str:
 
 
 def _detect(raw: bytes) -> str | None:
-    """Guess an encoding; Western European where that is as likely as the best guess, since it is the most common."""
-    lines = raw if b"\0" in raw else b"\n".join(re.findall(rb"[^\n]*[\x80-\xff][^\n]*", raw))
-    # Wide characters must not be cut in half.
-    matches = from_bytes(lines[: _SAMPLE_BYTES // 4 * 4])
+    """Guess an encoding from the lines that are not ASCII.
+
+    Short texts fit several code pages equally well; then it is the Western European one, which is the most common.
+    """
+    wide = b"\0" in raw
+    lines = raw if wide else b"\n".join(re.findall(rb"[^\n]*[\x80-\xff][^\n]*", raw))
+    # The sample is a multiple of four bytes: wide characters must not be cut in half.
+    matches = from_bytes(lines[:_SAMPLE_BYTES], cp_isolation=list(_WIDE if wide else _PAGES))
     best = matches.best()
     if best is None:
         return None
-    if b"\0" in raw and not best.encoding.startswith(("utf_16", "utf_32")):
-        return None
-    alike = [match.encoding for match in matches if (match.chaos, match.coherence) == (best.chaos, best.coherence)]
-    for encoding in ("cp1252", "latin_1", best.encoding):
-        if (encoding in alike or encoding == best.encoding) and _fits(raw, encoding):
-            return encoding.replace("_", "-")
-    return None
-
-
-def _fits(raw: bytes, encoding: str) -> bool:
-    try:
-        raw.decode(encoding)
-    except UnicodeError:
-        return False
-    return True
+    western = any(
+        _WESTERN in match.could_be_from_charset and match.coherence >= best.coherence and match.chaos <= best.chaos
+        for match in matches
+    )
+    return (_WESTERN if western else best.encoding).replace("_", "-")
 
 
 def _unless_utf8(encoding: str) -> str | None:

@@ -66,7 +66,7 @@ def choose_labels(given: tuple[str, ...] | None, splits: Splits) -> tuple[str, .
         allowed = set(labels) if name == "train" else known & set(labels)
         unknown = [example for example in splits[name] if example.gold not in allowed]
         if unknown:
-            raise _unknown_label(name, unknown, labels)
+            raise _unknown_label(name, unknown, labels, named=given is not None)
     return labels
 
 
@@ -91,11 +91,6 @@ def _cut(spec: DataSpec, sifted: Mapping[str, list[Example]]) -> dict[str, list[
     whole = sifted[WHOLE] if WHOLE in sifted else sifted["train"]
     missing = [name for name in ("validation", "test") if name not in sifted]
     asked = {name: float(getattr(spec.split, name)) for name in missing}
-    if sum(asked.values()) >= 1:
-        raise DataError(
-            "`data.split` leaves no training rows", value=asked,
-            allowed="shares that add up to less than 1", remedy="make them smaller",
-        )  # fmt: skip
     cut = cut_splits(whole, asked, spec.split)
     splits = {name: cut[name] if name in cut else sifted[name] for name in SPLITS}
     for name in SPLITS:
@@ -149,8 +144,8 @@ def _label_order(label: str) -> tuple[int, float, str]:
     return (0, float(label), label) if _NUMBER.fullmatch(label) else (1, 0.0, label)
 
 
-def _unknown_label(name: str, unknown: Sequence[Example], labels: Sequence[str]) -> DataError:
-    where = "not one of `data.labels`" if unknown[0].gold not in labels or name == "train" else "unseen in training"
+def _unknown_label(name: str, unknown: Sequence[Example], labels: Sequence[str], *, named: bool) -> DataError:
+    where = "not one of `data.labels`" if named and unknown[0].gold not in labels else "unseen in training"
     more = f" ({len(unknown)} {name} rows like it)" if len(unknown) > 1 else ""
     shown = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
     near = did_you_mean(unknown[0].gold, [label for label in labels if label != unknown[0].gold])

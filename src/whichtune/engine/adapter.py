@@ -21,13 +21,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from whichtune.data.batch import collate
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.build import build_assembly
 from whichtune.engine.tolerances import TOLERANCES, distance
 from whichtune.errors import AdapterError, RecordError
 from whichtune.fetch.atomic import write_text, writing
 from whichtune.models.backbone import Backbone
+from whichtune.models.batch import collate
 from whichtune.spec.backbones import BackboneSpec
 from whichtune.spec.methods import MethodSpec
 from whichtune.spec.seeds import Streams

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from whichtune.data.batch import Batch
 from whichtune.engine.recomputing import recomputing
 from whichtune.layers.heads import Head
 from whichtune.measure.modes import modes
 from whichtune.methods.contracts import Attachment
 from whichtune.models.backbone import Backbone
+from whichtune.models.batch import Batch
 
 
 @dataclass

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whichtune.data.batch import Batch, Encoded, collate
+from whichtune.models.batch import Batch, Encoded, collate
 from whichtune.spec.seeds import Streams
 from whichtune.spec.training import TrainingSpec
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from whichtune.data.batch import Encoded
 from whichtune.data.examples import DataSet
 from whichtune.fetch.atomic import writing
+from whichtune.models.batch import Encoded
 from whichtune.models.encoder import TextEncoder
 from whichtune.spec.digest import digest
 from whichtune.tasks.contract import Task

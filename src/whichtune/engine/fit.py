@@ -9,7 +9,6 @@ from typing import Protocol
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from whichtune.data.batch import Batch
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.guards import GradientWatch, fitting_in_memory, require_finite
 from whichtune.engine.optimizing import Arithmetic
@@ -17,6 +16,7 @@ from whichtune.engine.stopping import Keeper
 from whichtune.errors import TrialError
 from whichtune.layers.masks import StepKey
 from whichtune.measure.clock import PhaseClock
+from whichtune.models.batch import Batch
 from whichtune.spec.training import TrainingSpec
 from whichtune.tasks.contract import Task
 

@@ -7,10 +7,10 @@ from time import perf_counter
 
 import numpy as np
 
-from whichtune.data.batch import Batch, Encoded, collate
 from whichtune.data.examples import Example
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.optimizing import Arithmetic
+from whichtune.models.batch import Batch, Encoded, collate
 from whichtune.records.predictions import Predictions
 from whichtune.tasks.contract import Task
 from whichtune.tasks.scored import Scored, gather

@@ -11,7 +11,6 @@ from time import perf_counter
 
 import torch
 
-from whichtune.data.batch import Batch, Encoded, collate
 from whichtune.engine.fit import Run, advance
 from whichtune.engine.predict import by_length
 from whichtune.engine.trial import TunerTrial
@@ -20,6 +19,7 @@ from whichtune.measure.energy import choose_energy_meter
 from whichtune.measure.flops import count_flops
 from whichtune.measure.latency import measure_latency
 from whichtune.measure.memory import CudaMeter, choose_meter, read_device_bytes, saved_bytes
+from whichtune.models.batch import Batch, Encoded, collate
 from whichtune.records.trial import AloneCost, LatencyFigures
 from whichtune.spec.training import MeasureSpec
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from whichtune.data.batch import Encoded
 from whichtune.data.examples import DataSet
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.batches import plan_steps, step_batches
@@ -20,6 +19,7 @@ from whichtune.layers.masks import StepKey
 from whichtune.measure.clock import PhaseClock
 from whichtune.methods import BASELINES
 from whichtune.methods.contracts import Attachment
+from whichtune.models.batch import Encoded
 from whichtune.models.count import count_parameters
 from whichtune.records.predictions import Predictions
 from whichtune.records.trial import Parameters

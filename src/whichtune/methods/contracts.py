@@ -15,11 +15,11 @@ import numpy as np
 from torch import Tensor, nn
 
 from whichtune.data.examples import Example
-from whichtune.data.layout import Layout
 from whichtune.layers.heads import Head, HeadRequest
 from whichtune.layers.masks import StepKey
 from whichtune.models.anatomy import Anatomy
 from whichtune.models.backbone import Backbone, LoadRequest
+from whichtune.models.layout import Layout
 
 Inputs = Callable[[Tensor, Layout], tuple[Tensor, Layout]]
 

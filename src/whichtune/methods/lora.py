@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from whichtune.layers.heads import Head, HeadRequest
 from whichtune.layers.lora import LoraAdapter, LoraBank, LoraShape
@@ -64,11 +64,18 @@ def build_adapters(backbone: Backbone, spec: LoraSpec, targets: list[Target], ke
     masks = {target.reads: MaskSource(key, target.reads, spec.dropout) for target in targets}
     adapters: dict[str, LoraAdapter] = {}
     for target in targets:
-        weight = backbone.module(target.path).weight
+        weight = weight_of(backbone, target)
         adapter = LoraAdapter(shape, widths(weight.shape, target), masks[target.reads], target.out)
         adapter.initialise(key.streams.derive("initialisation", "lora", adapter_name(target)))
         adapters[adapter_name(target)] = adapter.to(weight.device)
     return adapters
+
+
+def weight_of(backbone: Backbone, target: Target) -> Tensor:
+    """Return the weight of a target's module."""
+    weight = backbone.module(target.path).weight
+    assert isinstance(weight, Tensor)  # noqa: S101 - targets are linear layers
+    return weight
 
 
 def adapter_name(target: Target) -> str:
@@ -116,10 +123,11 @@ def count_lora(backbone: Backbone, head: Head, spec: LoraSpec, targets: list[Tar
     sizes = backbone.dimensions
     if sizes is None:
         return Theory(None, no_formula(backbone))
-    unknown = [target.path for target in targets if target.word not in sizes.projections]
+    known = {str(word): extent for word, extent in sizes.projections.items()}
+    unknown = [target.path for target in targets if target.word not in known]
     if unknown:
         return Theory(None, f"{unknown[0]} is no projection the anatomy names")
-    adapted = [sizes.projections[target.word] for target in targets]
+    adapted = [known[target.word] for target in targets]
     low_rank = sum(spec.rank * (part.inputs + part.outputs) for part in adapted)
     own = sum(part.outputs for part in adapted if part.bias) if spec.bias == "lora-only" else 0
     biases = sizes.trunk.biases if spec.bias == "all" else own

@@ -11,11 +11,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from whichtune.data.batch import Batch
-from whichtune.data.layout import Layout
 from whichtune.errors import ModelError, did_you_mean
 from whichtune.models.anatomy import Anatomy, Dimensions, Projection
+from whichtune.models.batch import Batch
 from whichtune.models.encoder import TextEncoder
+from whichtune.models.layout import Layout
 
 POOLINGS = ("default", "first", "mean", "last")
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whichtune.data.batch import Encoded
-from whichtune.data.layout import Side
 from whichtune.errors import ModelError
 from whichtune.fetch.fingerprint import fingerprint_texts
+from whichtune.models.batch import Encoded
+from whichtune.models.layout import Side
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

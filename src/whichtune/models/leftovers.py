@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from whichtune.errors import ModelError
 from whichtune.models.observe import Trace, run_ids
@@ -72,9 +72,7 @@ def find_unread(trunk: Any, names: list[str], trace: Trace) -> tuple[str, ...]:
         with torch.enable_grad():
             for tensor in tensors:
                 tensor.requires_grad_(True)
-            gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
-                run_ids(trunk, trace.ids).sum(), tensors, allow_unused=True
-            )
+            gradients: Any = torch.autograd.grad(run_ids(trunk, trace.ids).sum(), tensors, allow_unused=True)
     finally:
         for tensor, before in zip(tensors, asked, strict=True):
             tensor.requires_grad_(before)

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whichtune.data.batch import Batch, Encoded, collate
-from whichtune.data.layout import Side
 from whichtune.errors import ModelError
 from whichtune.models.backbone import Backbone
+from whichtune.models.batch import Batch, Encoded, collate
+from whichtune.models.layout import Side
 from whichtune.models.observe import choose_ids, run_ids
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}

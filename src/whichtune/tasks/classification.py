@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from whichtune.data.batch import Encoded
 from whichtune.data.examples import Example
 from whichtune.layers.heads import HeadRequest
+from whichtune.models.batch import Encoded
 from whichtune.models.encoder import TextEncoder
 from whichtune.records.predictions import Predictions
 from whichtune.records.trial import SplitScores

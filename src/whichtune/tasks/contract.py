@@ -8,9 +8,9 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
-from whichtune.data.batch import Encoded
 from whichtune.data.examples import Example
 from whichtune.layers.heads import HeadRequest
+from whichtune.models.batch import Encoded
 from whichtune.models.encoder import TextEncoder
 from whichtune.records.predictions import Predictions
 from whichtune.records.trial import SplitScores

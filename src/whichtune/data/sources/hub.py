@@ -84,8 +84,6 @@ def _load(source: HubSource, name: str, revision: str | None) -> Any:
 
 
 def _check_splits(source: HubSource, there: list[str]) -> None:
-    if "train" not in source.splits:
-        raise DataError("`splits` names no training rows", value=source.splits, remedy="add `train`")
     for part, own in source.splits.items():
         if own not in there:
             raise DataError(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whichtune.data.layout import Layout, Side, layout_of
+from whichtune.models.layout import Layout, Side, layout_of
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whichtune.data.layout import layout_of
+from whichtune.models.layout import layout_of
 
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 sides = st.sampled_from(["left", "right"])

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whichtune.data.batch import Encoded, collate
+from whichtune.models.batch import Encoded, collate
 
 
 def encode(rows, segments=False):
