@@ -177,3 +177,22 @@ def wait_for(found, process, seconds=60):
         assert process.poll() is None, process.communicate()[1].decode()
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_changed_data_under_the_same_path_run_again(tiny_study, tmp_path, quiet, table):
+    copy = tmp_path / "rows.csv"
+    copy.write_bytes(table.read_bytes())
+    study = tiny_study(data={"source": {"kind": "files", "all": str(copy)}})
+    first = run_study(study, tmp_path / "runs", quiet())
+    copy.write_text(copy.read_text().replace("great", "grand"))
+    second = run_study(study, tmp_path / "runs", quiet())
+    assert {record.id for record in first.records}.isdisjoint(record.id for record in second.records)
+    assert [record.id for record in second.folder.read_trials()] == [record.id for record in second.records]
+
+
+def test_a_model_stuck_at_one_class_is_flagged(tiny_study, tmp_path, quiet):
+    methods = {"lora": {"kind": "lora", "learning_rate": 1e-9}}
+    record = run_study(tiny_study(methods=methods, seeds=(1,)), tmp_path / "runs", quiet()).records[0]
+    stuck = record.scores["test"].predicted_labels == 1
+    assert stuck == any("predicts one class" in trap for trap in record.traps)
+    assert stuck

@@ -13,7 +13,7 @@ from whichtune.models.encoder import TextEncoder
 from whichtune.spec.digest import digest
 from whichtune.tasks.contract import Task
 
-ENCODING_VERSION = 1
+ENCODING_VERSION = 2
 """Raised when the same texts would be encoded otherwise."""
 
 
@@ -38,7 +38,7 @@ def _write(path: Path, encoded: Encoded) -> None:
         "tokens": encoded.tokens,
         "offsets": encoded.offsets,
         "targets": encoded.targets,
-        "cut": np.int64(encoded.cut),
+        "over_long": np.array(encoded.over_long, np.int64),
     }
     if encoded.segments is not None:
         columns["segments"] = encoded.segments
@@ -49,4 +49,6 @@ def _write(path: Path, encoded: Encoded) -> None:
 def _read(path: Path) -> Encoded:
     with np.load(path) as stored:
         segments = stored.get("segments")
-        return Encoded(stored["tokens"], stored["offsets"], stored["targets"], segments, int(stored["cut"]))
+        return Encoded(
+            stored["tokens"], stored["offsets"], stored["targets"], segments, tuple(stored["over_long"].tolist())
+        )

@@ -27,11 +27,16 @@ class Encoded:
     """[rows] int64."""
     segments: np.ndarray | None = None
     """[total tokens] int8: segment of each token (0 first text, 1 second); None where the family has none."""
-    cut: int = 0
-    """Rows that were longer than allowed and lost their tail."""
+    over_long: tuple[int, ...] = ()
+    """Rows that were longer than allowed and lost tokens."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @property
+    def cut(self) -> int:
+        """How many rows lost tokens."""
+        return len(self.over_long)
 
     @property
     def lengths(self) -> np.ndarray:

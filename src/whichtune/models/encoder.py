@@ -50,14 +50,14 @@ class TextEncoder:
             raise ValueError(f"{len(texts)} texts and {len(targets)} targets")
         tokenizer = self._limit(max_length)
         ids, segments, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int8)], [np.zeros(1, np.int64)]
-        cut = 0
+        over_long: list[int] = []
         for start in range(0, len(texts), CHUNK_TEXTS):
             rows = tokenizer.encode_batch_fast(list(texts[start : start + CHUNK_TEXTS]))
             ids.append(_flatten([row.ids for row in rows], np.int32))
             if self.segments:
                 segments.append(_flatten([row.type_ids for row in rows], np.int8))
             lengths.append(np.array([len(row.ids) for row in rows], np.int64))
-            cut += sum(bool(row.overflowing) for row in rows)
+            over_long += [start + place for place, row in enumerate(rows) if row.overflowing]
         tokens = np.concatenate(ids)
         self._check_ids(tokens)
         return Encoded(
@@ -65,7 +65,7 @@ class TextEncoder:
             offsets=np.concatenate(lengths).cumsum(),
             targets=np.asarray(targets, dtype=np.int64),
             segments=np.concatenate(segments) if self.segments else None,
-            cut=cut,
+            over_long=tuple(over_long),
         )
 
     def _limit(self, max_length: int) -> Tokenizer:

@@ -225,6 +225,8 @@ class TrialRecord(Record):
     """Split name to scores."""
     cuts: dict[str, int] = Field(default_factory=dict)
     """Split name to texts cut to `max_length`."""
+    cut_origins: dict[str, list[str]] = Field(default_factory=dict)
+    """Split name to where the first few of them stand in the source."""
     traps: list[str] = Field(default_factory=list)
     """What was noticed: one plain sentence each."""
     unmeasured: dict[str, str] = Field(default_factory=dict)

@@ -89,11 +89,17 @@ def list_cuts(trials: Iterable[TrialRecord]) -> list[str]:
     """Say how many texts were cut to how many tokens, once for all trials that share it."""
     seen: dict[str, list[str]] = {}
     for one in trials:
-        cut = [f"{count} {split}" for split, count in one.cuts.items() if count]
+        cut = [_tell_cut(one, split, count) for split, count in one.cuts.items() if count]
         if cut and one.training is not None:
             told = f"Texts cut to {one.training.get('max_length', '?')} tokens: {', '.join(cut)}"
             seen.setdefault(told, []).append(one.backbone or one.candidate)
     return [f"{told} ({enumerate_words(dict.fromkeys(where))})" for told, where in seen.items()]
+
+
+def _tell_cut(trial: TrialRecord, split: str, count: int) -> str:
+    origins = trial.cut_origins.get(split, [])
+    more = ", ..." if count > len(origins) else ""
+    return f"{count} {split} ({', '.join(origins)}{more})" if origins else f"{count} {split}"
 
 
 def read_data_notes(folder: StudyFolder) -> list[str]:

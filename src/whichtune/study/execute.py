@@ -28,6 +28,9 @@ from whichtune.study.plan import Planned, is_baseline, overrides_of, trial_id
 from whichtune.study.sharing import Ledger, Shared
 from whichtune.study.subprocesses import Checker
 
+SHOWN_ORIGINS = 5
+"""Rows named of those that were cut."""
+
 
 @dataclass
 class Desk:
@@ -110,7 +113,7 @@ def _run_tuner(desk: Desk, planned: Planned, record: TrialRecord, clock: PhaseCl
     training = shared.study.training_of(method)
     material = shared.material(planned.backbone, training.max_length)
     backbone = shared.load(planned.backbone)
-    record.cuts = {split: encoded.cut for split, encoded in material.encoded.items()}
+    _keep_cuts(record, material)
     record.traps += [f"backbone: {note}" for note in backbone.notes]
     with clock.phase("attach"):
         streams = Streams(planned.seed, method.stream)
@@ -160,6 +163,13 @@ def _check(desk: Desk, record: TrialRecord, folder: TrialFolder) -> None:
     with desk.ledger.spending("check", record.id):
         desk.checker.check(folder.adapter, str(record.backbone))
     record.checked = True
+
+
+def _keep_cuts(record: TrialRecord, material: Material) -> None:
+    for split, encoded in material.encoded.items():
+        examples = material.data.examples[split]
+        record.cuts[split] = encoded.cut
+        record.cut_origins[split] = [examples[row].origin for row in encoded.over_long[:SHOWN_ORIGINS]]
 
 
 def _keep_counts(record: TrialRecord, assembly: Assembly) -> None:
