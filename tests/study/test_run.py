@@ -157,7 +157,13 @@ def test_a_killed_study_goes_on_to_the_same_outcome(kill, tiny_study, tmp_path, 
     file = tmp_path / "study.yaml"
     file.write_text(dump_study(study, {}))
     command = [sys.executable, "-m", "whichtune", "run", str(file), "--runs", str(tmp_path / "runs")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=dict(os.environ))
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=dict(os.environ),
+        preexec_fn=heed_interrupts,
+    )
     wait_for(lambda: list((tmp_path / "runs").glob("tiny/trials/*/curve.jsonl")), process)
     process.send_signal(kill)
     _, told = process.communicate(timeout=60)
@@ -169,6 +175,11 @@ def test_a_killed_study_goes_on_to_the_same_outcome(kill, tiny_study, tmp_path, 
     for left, right in zip(cut_short.records, whole.records, strict=True):
         ours, theirs = outcome_columns(cut_short.folder, left), outcome_columns(whole.folder, right)
         assert all(np.array_equal(a, b) for split in ours for a, b in zip(ours[split], theirs[split], strict=True))
+
+
+def heed_interrupts():
+    """A shell starts what runs in the background with Ctrl-C ignored, and children would inherit it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(found, process, seconds=60):
