@@ -1,6 +1,7 @@
 import pytest
 
-from whichtune.study.plan import Fingerprints, identity_of, plan_study, probe_id, trial_id
+from whichtune.errors import SpecError
+from whichtune.study.plan import Fingerprints, identity_of, plan_study, probe_id, require_distinct, trial_id
 
 KNOWN = Fingerprints("data", {"bert": "weights"}, {"bert": "tokenizer"})
 
@@ -21,7 +22,7 @@ def test_candidates_times_seeds_and_baselines_once(tiny_study):
 
 def test_grids_become_candidates(tiny_study):
     methods = {"lora": {"kind": "lora", "grid": {"learning_rate": [1e-4, 1e-3], "rank": [2]}}}
-    names = {one.candidate for one in plan_study(tiny_study(methods=methods))}
+    names = {one.candidate for one in plan_study(tiny_study(methods=methods)) if one.backbone}
     assert names == {"lora[learning_rate=0.0001,rank=2]@bert", "lora[learning_rate=0.001,rank=2]@bert"}
 
 
@@ -29,7 +30,7 @@ def test_methods_run_on_the_backbones_they_name(tiny_study):
     backbones = {"one": {"kind": "random"}, "two": {"kind": "random", "seed": 1}}
     methods = {"full": {"kind": "full"}, "lora": {"kind": "lora", "on": ["two"]}}
     plan = plan_study(tiny_study(backbones=backbones, methods=methods, seeds=(1,)))
-    assert [one.candidate for one in plan] == ["full@one", "full@two", "lora@two"]
+    assert [one.candidate for one in plan] == ["majority", "full@one", "full@two", "lora@two"]
 
 
 @pytest.mark.parametrize(
@@ -67,17 +68,54 @@ def test_changed_files_change_the_id(known, tiny_study):
         {"name": "other"},
         {"measure": {"probe": True}},
         {"margin": 5.0},
+        {"training": {"epochs": 1, "batch_size": 16, "max_length": 40, "gradient_checkpointing": True}},
+        {"methods": {"lora": {"kind": "lora", "learning_rate": 1e-2, "targets": ["value", "query"]}}},
     ],
 )
 def test_where_and_how_it_runs_does_not(changes, tiny_study):
     assert identifier(tiny_study(**changes)) == identifier(tiny_study())
 
 
-def test_a_probe_serves_all_learning_rates_and_seeds(tiny_study):
-    def probe(**method):
-        study = tiny_study(methods={"lora": {"kind": "lora"} | method})
-        planned = plan_study(study)[-1]
-        return probe_id(identity_of(planned, study, KNOWN), "cpu", 1)
+def probe(tiny_study, place=("cpu", 1), training=None, **changes):
+    spec = {"kind": "lora"} | changes.pop("method", {})
+    study = tiny_study(methods={"lora": spec}, **changes | ({"training": training} if training else {}))
+    planned = plan_study(study)[-1]
+    return probe_id(planned, study, identity_of(planned, study, KNOWN), {"device": place})
 
-    assert probe() == probe(learning_rate=5e-3)
-    assert probe() != probe(rank=4)
+
+def test_a_probe_serves_all_learning_rates_and_seeds(tiny_study):
+    assert probe(tiny_study) == probe(tiny_study, method={"learning_rate": 5e-3}) == probe(tiny_study, seeds=(9,))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": {"rank": 4}},
+        {"place": ("cuda", 1)},
+        {"execution": {"attention": "eager"}},
+        {"execution": {"evaluation_batch": 8}},
+        {"measure": {"probe_steps": 50}},
+        {"training": {"epochs": 1, "batch_size": 16, "max_length": 40, "gradient_checkpointing": True}},
+        {"training": {"epochs": 1, "batch_size": 4, "max_length": 40}},
+    ],
+)
+def test_what_changes_the_cost_changes_the_probe(changes, tiny_study):
+    assert probe(tiny_study, **changes) != probe(tiny_study)
+
+
+def test_the_majority_baseline_is_always_a_row(tiny_study):
+    plan = plan_study(tiny_study(methods={"majority": {"kind": "lora"}}))
+    assert [(one.candidate, one.method.kind) for one in plan][0] == ("majority-baseline", "majority")
+
+
+def test_two_entries_that_are_one_trial_are_refused(tiny_study):
+    entry = {"kind": "lora"}
+    for second, refused in (({"kind": "lora"}, True), ({"kind": "lora", "stream": 1}, False)):
+        study = tiny_study(methods={"one": entry, "two": second})
+        plan = plan_study(study)
+        identifiers = [trial_id(identity_of(planned, study, KNOWN)) for planned in plan]
+        if refused:
+            with pytest.raises(SpecError, match=r"one@bert and two@bert.*stream: 1"):
+                require_distinct(plan, identifiers)
+        else:
+            require_distinct(plan, identifiers)

@@ -88,19 +88,22 @@ def test_a_failed_trial_is_a_row_and_the_rest_goes_on(tiny_study, tmp_path, quie
     assert again.exit_code == 0
 
 
-def test_a_slower_validation_changes_its_own_phase_alone(tiny_study, tmp_path, quiet, monkeypatch):
+@pytest.mark.parametrize(
+    "slow_split, own, other", [("validation", "validate", "predict"), ("test", "predict", "validate")]
+)
+def test_a_slower_split_changes_its_own_phase_alone(slow_split, own, other, tiny_study, tmp_path, quiet, monkeypatch):
     from whichtune.engine import trial
 
     real = trial.predict
 
     def slow(assembly, task, split, *rest):
-        time.sleep(0.5 if split == "validation" else 0)
+        time.sleep(0.5 if split == slow_split else 0)
         return real(assembly, task, split, *rest)
 
     monkeypatch.setattr(trial, "predict", slow)
     record = run_study(tiny_study(), tmp_path / "runs", quiet()).records[-1]
-    assert record.phases["validate"].seconds > 0.5
-    assert record.phases["predict"].seconds < 0.5
+    assert record.phases[own].seconds > 0.5
+    assert record.phases[other].seconds < 0.5
     assert record.phases["step"].seconds < 0.5
 
 
@@ -203,7 +206,7 @@ def test_changed_data_under_the_same_path_run_again(tiny_study, tmp_path, quiet,
 
 def test_a_model_stuck_at_one_class_is_flagged(tiny_study, tmp_path, quiet):
     methods = {"lora": {"kind": "lora", "learning_rate": 1e-9}}
-    record = run_study(tiny_study(methods=methods, seeds=(1,)), tmp_path / "runs", quiet()).records[0]
+    record = run_study(tiny_study(methods=methods, seeds=(1,)), tmp_path / "runs", quiet()).records[-1]
     stuck = record.scores["test"].predicted_labels == 1
     assert stuck == any("predicts one class" in trap for trap in record.traps)
     assert stuck

@@ -51,7 +51,6 @@ class AdapterCard(BaseModel):
     max_length: int
     seed: int
     stream: int
-    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,11 @@ def load_adapter(folder: Path, backbone: Backbone) -> Assembly:
     if backbone.fingerprint != card.weights:
         raise AdapterError(f"{folder}: trained on weights {card.weights[:12]}, not on {backbone.fingerprint[:12]}")
     assembly = build_assembly(backbone, card.method, card.outputs, card.head_dropout, Streams(card.seed, card.stream))
-    _fill(folder, assembly)
+    try:
+        _fill(folder, assembly)
+    except BaseException:
+        assembly.attachment.detach()
+        raise
     return assembly
 
 

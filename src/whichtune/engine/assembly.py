@@ -55,7 +55,7 @@ class Assembly:
             if merged:
                 self.attachment.merge()  # type: ignore[misc]
             try:
-                with torch.inference_mode():
+                with torch.no_grad():
                     yield merged
             finally:
                 if merged:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import torch
+
 from whichtune.engine.assembly import Assembly
 from whichtune.errors import UnsupportedError
 from whichtune.layers.heads import Head, HeadRequest
 from whichtune.layers.masks import StepKey
 from whichtune.methods import TUNERS
-from whichtune.models.backbone import Backbone
+from whichtune.models.backbone import Backbone, LoadRequest
 from whichtune.spec.methods import MethodSpec
 from whichtune.spec.seeds import Streams
 
@@ -24,4 +28,23 @@ def build_assembly(
     head = Head(backbone.anatomy.head, backbone.hidden, request, head_dropout)
     head.initialise(streams.derive("initialisation", "head"))
     head.to(backbone.device)
-    return Assembly(backbone, head, tuner.attach(backbone, head, method, StepKey(streams)))
+    assembly = Assembly(backbone, head, tuner.attach(backbone, head, method, StepKey(streams)))
+    _require_whole_precision(assembly)
+    return assembly
+
+
+def request_load(method: MethodSpec, attention: str) -> LoadRequest:
+    """Return how a backbone must be loaded for a method, under the study's attention kernel."""
+    return replace(TUNERS[type(method)].needs(method), attention=attention)
+
+
+def _require_whole_precision(assembly: Assembly) -> None:
+    """Refuse to train weights that are kept in half precision: small updates would vanish in their rounding."""
+    kinds = {tensor.dtype for tensor in assembly.attachment.trained.values()}
+    halves = kinds & {torch.float16, torch.bfloat16}
+    if halves:
+        assembly.attachment.detach()
+        kept = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in halves))
+        raise UnsupportedError(
+            f"it would train weights kept in {kept}; load the backbone in float32 and set `training.precision` instead"
+        )

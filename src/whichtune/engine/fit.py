@@ -10,7 +10,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from whichtune.engine.assembly import Assembly
-from whichtune.engine.guards import GradientWatch, fitting_in_memory, require_finite
+from whichtune.engine.guards import GradientWatch, Overflows, fitting_in_memory
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.stopping import Keeper
 from whichtune.errors import TrialError
@@ -32,7 +32,7 @@ class StepFigures:
 
 
 class Listener(Protocol):
-    """Told of what happens; whatever it does, it cannot change a run."""
+    """Told of what happens; what it raises ends the run, so one that may fail guards itself."""
 
     def on_step(self, figures: StepFigures, total: int) -> None:
         """One step is done, of so many."""
@@ -62,9 +62,11 @@ class Run:
     step: int = 0
     failure: TrialError | None = None
     watch: GradientWatch = field(init=False)
+    overflows: Overflows = field(init=False)
 
     def __post_init__(self) -> None:
         self.watch = GradientWatch(self.assembly.attachment.trained)
+        self.overflows = Overflows(scaled=self.arithmetic.scaled)
 
     @property
     def done(self) -> bool:
@@ -92,9 +94,8 @@ def advance(run: Run) -> None:
         run.arithmetic.scaler.unscale_(run.optimizer)
         # Without a bound the norm is still measured: it stands in the curve and shows a step that is not finite.
         norm = float(torch.nn.utils.clip_grad_norm_(trained, run.training.clip_norm or float("inf")))
-        if run.arithmetic.precision != "float16":  # a scaler skips its first overflows by design
-            require_finite(loss, norm, run.step + 1)
-        run.watch.look()
+        if run.overflows.allow(loss, norm, run.step + 1):
+            run.watch.look()
         rate = float(run.schedule.get_last_lr()[0])
         run.arithmetic.scaler.step(run.optimizer)
         run.arithmetic.scaler.update()

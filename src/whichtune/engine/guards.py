@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from whichtune.errors import DeadGradientError, DoesNotFitError, NonFiniteError, TrialError
 
+TELLING_STEPS = 3
+"""Steps a shorter run must have had: one may be at learning rate 0, and LoRA's A has a gradient from then on."""
 DEAD_AFTER_STEPS = 5
 """Steps within which every trained tensor must have had a gradient; LoRA's A has none in the first, since B is zero."""
+MOST_OVERFLOWS = 10
+"""Steps in a row that a scaled loss may overflow: a scaler halves its factor each time."""
 
 
 class GradientWatch:
@@ -30,10 +35,39 @@ class GradientWatch:
         alive = [name for name, tensor in self.waiting.items() if tensor.grad is not None and bool(tensor.grad.any())]
         for name in alive:
             del self.waiting[name]
-        if self.waiting and self.steps >= DEAD_AFTER_STEPS:
+        if self.steps >= DEAD_AFTER_STEPS:
+            self.complain()
+
+    def finish(self) -> None:
+        """Look back at the end of a run that was too short for the bound, but long enough to tell."""
+        if self.steps >= TELLING_STEPS:
+            self.complain()
+
+    def complain(self) -> None:
+        """Raise if a tensor has never had a gradient."""
+        if self.waiting:
             names = ", ".join(list(self.waiting)[:5])
             more = f" and {len(self.waiting) - 5} more" if len(self.waiting) > 5 else ""
             raise DeadGradientError(f"no gradient after {self.steps} steps: {names}{more}; they would not train")
+
+
+@dataclass
+class Overflows:
+    """Judge each step's loss and gradient; a scaled loss may overflow now and then, and its scaler skips that step."""
+
+    scaled: bool
+    running: int = 0
+    skipped: int = 0
+
+    def allow(self, loss: float, norm: float, step: int) -> bool:
+        """Return whether the step counts; raise where something is not a number and no scaler mends it."""
+        if self.scaled and math.isfinite(loss) and not math.isfinite(norm) and self.running < MOST_OVERFLOWS:
+            self.running += 1
+            self.skipped += 1
+            return False
+        require_finite(loss, norm, step)
+        self.running = 0
+        return True
 
 
 def require_finite(loss: float, norm: float, step: int) -> None:

@@ -57,7 +57,8 @@ class Arithmetic:
             )
         self.precision = precision
         self.device = device
-        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
+        self.scaled = precision == "float16"
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.scaled)
 
     def forward(self) -> AbstractContextManager[object]:
         """Run the model's products in the chosen precision; weights and updates stay as they are."""

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from time import perf_counter
 
 import numpy as np
+import torch
 
 from whichtune.data.examples import Example
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.optimizing import Arithmetic
+from whichtune.errors import NonFiniteError
 from whichtune.models.batch import Batch, Encoded, collate
 from whichtune.records.predictions import Predictions
 from whichtune.tasks.contract import Task
@@ -40,7 +42,10 @@ def predict(
         for batch in by_length(encoded, size):
             start = perf_counter()
             moved = batch.to(assembly.device)
-            parts.append(task.score(assembly(moved), moved.targets))
+            outputs = assembly(moved)
+            if not bool(torch.isfinite(outputs).all()):
+                raise NonFiniteError(f"the {split} split has outputs that are not numbers: the training diverged")
+            parts.append(task.score(outputs, moved.targets))
             places.append(batch.rows)
             seconds.append(np.full(len(batch.rows), (perf_counter() - start) / len(batch.rows), np.float32))
     table = task.tabulate(split, examples, gather(parts, places))

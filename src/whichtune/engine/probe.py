@@ -9,14 +9,14 @@ from functools import partial
 from itertools import islice
 from time import perf_counter
 
-import torch
+from torch import Tensor
 
 from whichtune.engine.fit import Run, advance
 from whichtune.engine.predict import by_length
 from whichtune.engine.trial import TunerTrial
 from whichtune.measure.device import synchroniser
 from whichtune.measure.energy import choose_energy_meter
-from whichtune.measure.flops import count_flops
+from whichtune.measure.flops import Flops, count_flops
 from whichtune.measure.latency import measure_latency
 from whichtune.measure.memory import CudaMeter, choose_meter, read_device_bytes, saved_bytes
 from whichtune.models.batch import Batch, Encoded, collate
@@ -50,7 +50,7 @@ def probe(trial: TunerTrial, measure: MeasureSpec) -> AloneCost:
     cost.tokens_per_step = statistics.fmean(timed.tokens)
     _saved(run, cost)
     _flops(run, cost)
-    cost.latencies = list(_latencies(trial, measure))
+    cost.latencies = list(_latencies(trial, run, measure))
     return cost
 
 
@@ -105,22 +105,23 @@ def _saved(run: Run, cost: AloneCost) -> None:
 
 
 def _flops(run: Run, cost: AloneCost) -> None:
-    """Count a step's operations forward and backward apart, on real batches."""
-    group = [batch.to(run.assembly.device) for batch in next(run.batches)]
-
-    def forward() -> torch.Tensor:
-        with run.arithmetic.forward():
-            outputs = [run.assembly(batch) for batch in group]
-        losses = [run.task.loss(own, batch.targets)[0] for own, batch in zip(outputs, group, strict=True)]
-        return torch.stack(losses).sum()
-
+    """Count a step's operations forward and backward apart, on real batches, one after another."""
+    counted = Flops(0, 0)
     with run.assembly.fitting():
-        counted = count_flops(forward, lambda loss: loss.backward())
+        for batch in next(run.batches):
+            forward = partial(_summed_loss, run, batch.to(run.assembly.device))
+            counted += count_flops(forward, lambda loss: loss.backward())
     run.optimizer.zero_grad(set_to_none=True)
     cost.forward_flops, cost.backward_flops = counted.forward, counted.backward
 
 
-def _latencies(trial: TunerTrial, measure: MeasureSpec) -> Iterator[LatencyFigures]:
+def _summed_loss(run: Run, batch: Batch) -> Tensor:
+    with run.arithmetic.forward():
+        outputs = run.assembly(batch)
+    return run.task.loss(outputs, batch.targets)[0]
+
+
+def _latencies(trial: TunerTrial, run: Run, measure: MeasureSpec) -> Iterator[LatencyFigures]:
     """Time the forward pass of one row and of a whole evaluation batch, unmerged and merged."""
     encoded, assembly = trial.material.encoded["validation"], trial.assembly
     ways = (False, True) if assembly.attachment.merge is not None else (False,)
@@ -130,7 +131,7 @@ def _latencies(trial: TunerTrial, measure: MeasureSpec) -> Iterator[LatencyFigur
         rows = len(batch.rows)
         repeats = measure.latency_repeats if rows == 1 else max(3, measure.latency_repeats // 5)
         for merge in ways:
-            with assembly.predicting(merge=merge) as merged:
+            with assembly.predicting(merge=merge) as merged, run.arithmetic.forward():
                 took = measure_latency(partial(assembly, moved), repeats=repeats, warm_up=2, synchronise=wait)
             yield LatencyFigures(
                 batch=rows, merged=merged, median_seconds=took.median_seconds, p95_seconds=took.p95_seconds

@@ -34,6 +34,7 @@ class Keeper(Generic[Outcome]):
     kept_step: int = 0
     outcome: Outcome | None = None
     best: float = float("-inf")
+    mark: float = float("-inf")
     waited: int = 0
     _copies: dict[str, Tensor] = field(default_factory=dict)
 
@@ -42,16 +43,22 @@ class Keeper(Generic[Outcome]):
         if step % self.every != 0 and step < self.last:
             return
         score, outcome = self.validate(step)
-        stopping = self.training.stopping
-        better = score > self.best + (stopping.min_gain if stopping else 0.0)
-        if better or self.training.keep == "last":
+        if score > self.best or self.training.keep == "last" or not self.kept_step:
             self.kept_step, self.outcome = step, outcome
-        if better:
-            self.best, self.waited = score, 0
             self._copy()
+        self.best = max(self.best, score)
+        self._judge(score)
+
+    def _judge(self, score: float) -> None:
+        """Patience runs from the last score that was better by more than the least gain; small gains are kept, too."""
+        stopping = self.training.stopping
+        if stopping is None:
+            return
+        if score > self.mark + stopping.min_gain:
+            self.mark, self.waited = score, 0
         else:
             self.waited += 1
-        self.stopped = stopping is not None and self.waited >= stopping.patience
+        self.stopped = self.waited >= stopping.patience
 
     def put_back(self) -> None:
         """Give the tensors the values of the kept step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -20,7 +21,7 @@ from whichtune.measure.clock import PhaseClock
 from whichtune.methods import BASELINES
 from whichtune.methods.contracts import Attachment
 from whichtune.models.batch import Encoded
-from whichtune.models.count import count_parameters
+from whichtune.models.count import count_elements, count_parameters
 from whichtune.records.predictions import Predictions
 from whichtune.records.trial import Parameters
 from whichtune.spec.methods import MethodSpec, TunerBase
@@ -72,7 +73,8 @@ class CurveWriter:
         self._write({"step": step, "validation_score": score})
 
     def _write(self, line: dict[str, float]) -> None:
-        self.handle.write(json.dumps(line) + "\n")
+        known = {name: value if math.isfinite(value) else None for name, value in line.items()}
+        self.handle.write(json.dumps(known) + "\n")
         self.handle.flush()
 
 
@@ -94,6 +96,7 @@ class TunerTrial:
         fit([run])
         if run.failure is not None:
             raise run.failure
+        run.watch.finish()
         run.keeper.put_back()
         validated, merged = run.keeper.outcome or self._predict("validation", run.arithmetic, "validate")
         tested, _ = self._predict("test", run.arithmetic, "predict")
@@ -167,14 +170,14 @@ def first_score(task: Task, predictions: Predictions) -> float:
 def count_assembly(assembly: Assembly) -> tuple[Parameters, str]:
     """Count logical elements of trunk, head and added ones; return why theory is missing, where it is."""
     attachment = assembly.attachment
-    measured = sum(tensor.numel() for tensor in (attachment.trained | attachment.inert).values())
+    measured = count_elements((attachment.trained | attachment.inert).values())
     counts = Parameters(
         trunk=count_parameters(assembly.backbone.trunk) - attachment.added,
         head=count_parameters(assembly.head),
         added=attachment.added,
         trainable=measured,
         trainable_theory=attachment.theory.trainable,
-        inert=sum(tensor.numel() for tensor in attachment.inert.values()),
+        inert=count_elements(attachment.inert.values()),
         inert_names=list(attachment.inert),
     )
     return counts, attachment.theory.reason

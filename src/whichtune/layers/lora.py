@@ -99,6 +99,7 @@ class LoraBank(nn.Module):
         parts = [self._adapt(projected[route], rows[route], index) for index, route in enumerate(self.routes)]
         return torch.cat(parts)
 
+    @torch.no_grad()
     def merge(self) -> None:
         """Put the only slot's adapters into the base's weight; the original tensor is kept aside."""
         if self.merged:

@@ -117,11 +117,18 @@ class Openings:
 
     trained: dict[str, nn.Parameter] = field(default_factory=dict)
     inert: dict[str, nn.Parameter] = field(default_factory=dict)
+    buffers: dict[str, Tensor] = field(default_factory=dict)
+    """What moves without gradients while the opened parts are in train mode (a batch norm's statistics)."""
 
     def open(self, prefix: str, tensors: Mapping[str, nn.Parameter], inert: frozenset[str] = frozenset()) -> None:
         """Open tensors under a prefix; those named in `inert` are held still."""
         for name, tensor in tensors.items():
             (self.inert if name in inert else self.trained)[f"{prefix}.{name}"] = tensor
+
+    @property
+    def saved(self) -> dict[str, Tensor]:
+        """What must be kept to have the opened parts again."""
+        return {**self.trained, **self.buffers}
 
     @property
     def all(self) -> dict[str, nn.Parameter]:

@@ -16,6 +16,7 @@ from whichtune.methods.targets import Target, resolve_targets
 from whichtune.methods.whole_parts import no_formula, size_of, still
 from whichtune.models.anatomy import Anatomy
 from whichtune.models.backbone import Backbone, LoadRequest
+from whichtune.models.count import count_parameters
 from whichtune.spec.methods import LoraSpec
 
 
@@ -54,7 +55,7 @@ class Lora:
             unmerge=partial(_each, banks, LoraBank.unmerge),
             key=key,
             matched=tuple(dict.fromkeys(target.path for target in targets)),
-            added=sum(adapter.down.numel() + adapter.up.numel() for adapter in adapters.values()),
+            added=sum(count_parameters(adapter) for adapter in adapters.values()),
         )
 
 

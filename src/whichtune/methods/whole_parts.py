@@ -7,7 +7,7 @@ from torch import nn
 from whichtune.layers.heads import Head, HeadRequest, count_head
 from whichtune.layers.masks import StepKey
 from whichtune.methods.contracts import Attachment, Openings, Theory
-from whichtune.methods.freezing import open_only, trunk_parameters
+from whichtune.methods.freezing import open_only, trunk_buffers, trunk_parameters
 from whichtune.models.anatomy import Anatomy
 from whichtune.models.backbone import Backbone, LoadRequest
 from whichtune.spec.methods import FrozenFeaturesSpec, FullSpec, LastLayersSpec
@@ -30,6 +30,7 @@ class Full:
         """Open everything but the tensors that cannot learn."""
         openings = Openings()
         openings.open("trunk", trunk_parameters(backbone), still(backbone, spec.pooling))
+        openings.buffers |= trunk_buffers(backbone)
         openings.open("head", dict(head.named_parameters()))
         sizes = backbone.dimensions
         theory = Theory(None, no_formula(backbone)) if sizes is None else Theory(sizes.trunk.parameters + size_of(head))
@@ -58,6 +59,7 @@ class LastParts:
         openings = Openings()
         if paths:
             openings.open("trunk", trunk_parameters(backbone, paths), still(backbone, spec.pooling))
+            openings.buffers |= trunk_buffers(backbone, paths)
         openings.open("head", dict(head.named_parameters()))
         active = (*(backbone.module(path) for path in paths), head)
         return opened((backbone, head), openings, self._theory(backbone, head, spec, count), active, spec.pooling, key)
@@ -95,7 +97,7 @@ def opened(
     return Attachment(
         trained=openings.trained,
         inert=openings.inert,
-        saved=dict(openings.trained),
+        saved=openings.saved,
         active=active,
         theory=theory,
         detach=open_only(*built, openings),

@@ -11,14 +11,16 @@ from typing import Any
 
 from whichtune.engine.adapter import SAMPLE_ROWS, AdapterCard, save_adapter
 from whichtune.engine.assembly import Assembly
-from whichtune.engine.build import build_assembly
+from whichtune.engine.build import build_assembly, request_load
 from whichtune.engine.fit import Listener
+from whichtune.engine.guards import fitting_in_memory
 from whichtune.engine.trial import CurveWriter, Material, Outcome, TunerTrial, count_assembly, run_baseline
 from whichtune.errors import DoesNotFitError, TrialError, UnsupportedError
 from whichtune.measure.clock import PhaseClock
 from whichtune.measure.device import describe_device, synchroniser
 from whichtune.measure.environment import read_git, read_versions
 from whichtune.measure.memory import choose_meter
+from whichtune.models.backbone import LoadRequest
 from whichtune.records.folder import StudyFolder, TrialFolder
 from whichtune.records.predictions import write_predictions
 from whichtune.records.trial import Failure, Phase, Status, TrialRecord
@@ -46,6 +48,10 @@ class Desk:
     def __post_init__(self) -> None:
         self.ledger = self.shared.ledger
 
+    def request(self, planned: Planned) -> LoadRequest:
+        """How the planned method needs its backbone."""
+        return request_load(planned.method, self.shared.study.execution.attention)
+
 
 def execute(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialRecord:
     """Run a trial from nothing; its record says finished, or why not. Only an interrupt gets through."""
@@ -53,19 +59,33 @@ def execute(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialReco
     folder = desk.folder.trial(record.id)
     shutil.rmtree(folder.path, ignore_errors=True)
     folder.write(record)
-    clock = _clock(desk, record)
     try:
-        if is_baseline(planned.method):
-            material = Material(desk.shared.task, desk.shared.data)
-            _keep_outcome(desk, record, folder, run_baseline(planned.method, material, clock))
-        else:
-            _run_tuner(desk, planned, record, clock)
+        material = _material(desk, planned)
+        clock = _clock(desk, record)
+        try:
+            if is_baseline(planned.method):
+                _keep_outcome(desk, record, folder, run_baseline(planned.method, material, clock))
+            else:
+                with fitting_in_memory(desk.shared.device):
+                    _run_tuner(desk, planned, record, (material, clock))
+        finally:
+            _close(record, clock)
+        if not is_baseline(planned.method):
+            _check(desk, record, folder)
         record.status = "finished"
     except Exception as error:  # a failed trial is a row with its reason; the study goes on
         _keep_failure(desk, record, error)
-    _close(record, clock)
+    record.ended_at = datetime.now(UTC).isoformat(timespec="seconds")
     folder.write(record)
     return record
+
+
+def _material(desk: Desk, planned: Planned) -> Material:
+    """Load and encode what the trial shares with others; that stands in the ledger, not in the trial."""
+    if planned.backbone is None:
+        return Material(desk.shared.task, desk.shared.data)
+    training = desk.shared.study.training_of(planned.method)
+    return desk.shared.material(planned.backbone, desk.request(planned), training.max_length)
 
 
 def open_record(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialRecord:
@@ -106,13 +126,12 @@ def _clock(desk: Desk, record: TrialRecord) -> PhaseClock:
     return PhaseClock(synchronise=synchroniser(desk.shared.device), meter=meter)
 
 
-def _run_tuner(desk: Desk, planned: Planned, record: TrialRecord, clock: PhaseClock) -> None:
-    method, shared = planned.method, desk.shared
+def _run_tuner(desk: Desk, planned: Planned, record: TrialRecord, given: tuple[Material, PhaseClock]) -> None:
+    method, shared, (material, clock) = planned.method, desk.shared, given
     assert isinstance(method, TunerBase)  # noqa: S101 - the plan tells tuners from baselines
     assert planned.backbone is not None  # noqa: S101
     training = shared.study.training_of(method)
-    material = shared.material(planned.backbone, training.max_length)
-    backbone = shared.load(planned.backbone)
+    backbone = shared.load(planned.backbone, desk.request(planned))
     _keep_cuts(record, material)
     record.traps += [f"backbone: {note}" for note in backbone.notes]
     with clock.phase("attach"):
@@ -133,7 +152,6 @@ def _run_tuner(desk: Desk, planned: Planned, record: TrialRecord, clock: PhaseCl
     if not shared.intact():
         shared.drop()
         raise TrialError("frozen tensors of the backbone are not what they were before the trial")
-    _check(desk, record, folder)
 
 
 def _save(desk: Desk, planned: Planned, assembly: Assembly, folder: TrialFolder) -> int:
@@ -203,6 +221,7 @@ def _keep_failure(desk: Desk, record: TrialRecord, error: Exception) -> None:
     told = None if isinstance(error, UnsupportedError) else "".join(traceback.format_exception(error))
     record.status = status
     record.failure = Failure(kind=type(error).__name__, message=str(error), traceback=told)
+    traceback.clear_frames(error.__traceback__)  # they would hold the trial's tensors into the next one
     if not desk.shared.intact():
         desk.shared.drop()
 
@@ -213,4 +232,3 @@ def _close(record: TrialRecord, clock: PhaseClock) -> None:
         name: Phase(seconds=figures.seconds, peak_bytes=figures.peak_bytes) for name, figures in timeline.phases.items()
     }
     record.wall_seconds = timeline.wall_seconds
-    record.ended_at = datetime.now(UTC).isoformat(timespec="seconds")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from whichtune.errors import SpecError
 from whichtune.methods import BASELINES, TUNERS
 from whichtune.records.trial import PROTOCOL_VERSION
 from whichtune.spec.digest import digest
 from whichtune.spec.grids import expand_grid
-from whichtune.spec.methods import MethodSpec, TunerBase
+from whichtune.spec.methods import MajoritySpec, MethodSpec, TunerBase
 from whichtune.spec.study import StudySpec
 
 NOT_IDENTITY = {"on", "grid", "training", "stream"}
 """Fields of a method entry that say where it runs, or are in the identity under another name."""
+SAME_ANSWERS = {"gradient_checkpointing"}
+"""Held settings that change the cost and not the mathematics: the record lists them, the identity leaves them out."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,14 @@ class Fingerprints:
 
 
 def plan_study(study: StudySpec) -> list[Planned]:
-    """List every trial: baselines first, then backbone by backbone, so that each is loaded once."""
-    candidates = [one for name, method in study.methods.items() for one in _candidates(study, name, method)]
+    """List every trial: baselines first, then backbone by backbone, so that each is loaded once.
+
+    The majority baseline is always one of them, asked for or not: a method stuck at one class looks trained without it.
+    """
+    methods = study.methods
+    if not any(isinstance(method, MajoritySpec) for method in methods.values()):
+        methods = {_free_name("majority", methods): MajoritySpec(kind="majority")} | methods
+    candidates = [one for name, method in methods.items() for one in _candidates(study, name, method)]
     places = {name: place for place, name in enumerate(study.backbones)}
     ordered = sorted(candidates, key=lambda one: -1 if one.backbone is None else places[one.backbone])
     return [trial for one in ordered for trial in _seeds(study, one)]
@@ -51,14 +61,14 @@ def identity_of(planned: Planned, study: StudySpec, known: Fingerprints) -> dict
     identity: dict[str, Any] = {
         "protocol": PROTOCOL_VERSION,
         "task": study.task.model_dump(mode="json"),
-        "method": method.model_dump(mode="json", exclude=NOT_IDENTITY),
+        "method": settings_of(method),
         "stream": method.stream,
-        "seed": planned.seed,
+        "seed": None if planned.deterministic else planned.seed,
         "data": known.data,
     }
     if planned.backbone is not None:
         spec = study.backbones[planned.backbone]
-        identity["training"] = study.training_of(method).model_dump(mode="json")
+        identity["training"] = study.training_of(method).model_dump(mode="json", exclude=SAME_ANSWERS)
         identity["backbone"] = {
             "weights": known.weights[planned.backbone],
             "dtype": spec.dtype,
@@ -73,11 +83,37 @@ def trial_id(identity: dict[str, Any]) -> str:
     return digest(identity)
 
 
-def probe_id(identity: dict[str, Any], device: str, threads: int) -> str:
-    """Hash what changes a candidate's cost alone: not the learning rate, not the seed, but the device and threads."""
+def settings_of(method: MethodSpec) -> dict[str, Any]:
+    """Return the settings that decide an outcome; the order of targets does not."""
+    settings = method.model_dump(mode="json", exclude=NOT_IDENTITY)
+    if "targets" in settings:
+        settings["targets"] = sorted(set(settings["targets"]))
+    return settings
+
+
+def probe_id(planned: Planned, study: StudySpec, identity: dict[str, Any], place: dict[str, Any]) -> str:
+    """Hash what changes a candidate's cost alone: not the learning rate, not the seed, but where and how it runs."""
     method = {key: value for key, value in identity["method"].items() if key != "learning_rate"}
-    costly = {key: identity[key] for key in ("task", "data", "training", "backbone") if key in identity}
-    return digest([method, costly, device, threads])
+    costly = {key: identity[key] for key in ("task", "data", "backbone", "tokenizer") if key in identity}
+    how = [
+        study.training_of(planned.method),
+        study.execution.attention,
+        study.execution.evaluation_batch,
+        study.measure,
+    ]
+    return digest([method, costly, how, place])
+
+
+def require_distinct(plan: Sequence[Planned], identifiers: Sequence[str]) -> None:
+    """Refuse two entries that are one and the same trial: each would take the other's record."""
+    first: dict[str, Planned] = {}
+    for planned, identifier in zip(plan, identifiers, strict=True):
+        other = first.setdefault(identifier, planned)
+        if other is not planned:
+            raise SpecError(
+                f"methods: {other.candidate} and {planned.candidate} have the same settings, weights and seed",
+                remedy="leave one out, or give it `stream: 1`, which makes a second, independent entry",
+            )
 
 
 def is_baseline(method: MethodSpec) -> bool:
@@ -102,6 +138,10 @@ def _candidates(study: StudySpec, name: str, method: MethodSpec) -> list[Planned
         for backbone in backbones
         for label, spec in expanded
     ]
+
+
+def _free_name(name: str, taken: Mapping[str, MethodSpec]) -> str:
+    return name if name not in taken else f"{name}-baseline"
 
 
 def _seeds(study: StudySpec, one: Planned) -> list[Planned]:

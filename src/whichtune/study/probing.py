@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from whichtune.data.storing import read_examples
-from whichtune.engine.build import build_assembly
+from whichtune.engine.build import build_assembly, request_load
 from whichtune.engine.probe import probe
 from whichtune.engine.trial import TunerTrial
 from whichtune.errors import RecordError
@@ -62,8 +62,9 @@ def _assemble(shared: Shared, planned: Planned) -> TunerTrial:
     assert isinstance(planned.method, TunerBase)  # noqa: S101 - only tuners are probed
     assert planned.backbone is not None  # noqa: S101
     training = shared.study.training_of(planned.method)
-    backbone = shared.load(planned.backbone)
-    material = shared.material(planned.backbone, training.max_length)
+    request = request_load(planned.method, shared.study.execution.attention)
+    backbone = shared.load(planned.backbone, request)
+    material = shared.material(planned.backbone, request, training.max_length)
     streams = Streams(planned.seed, planned.method.stream)
     assembly = build_assembly(backbone, planned.method, shared.task.head().outputs, training.head_dropout, streams)
     size = shared.study.execution.evaluation_batch

@@ -19,14 +19,24 @@ from whichtune.engine.fit import Listener
 from whichtune.errors import RecordError, TrialError
 from whichtune.fetch.atomic import write_text
 from whichtune.fetch.locks import LockedError, hold_lock
-from whichtune.measure.device import pick_device, set_threads
+from whichtune.measure.device import describe_device, pick_device, set_threads
+from whichtune.measure.environment import read_versions
 from whichtune.records.folder import StudyFolder
 from whichtune.records.trial import TrialRecord
 from whichtune.spec.read import load_stored_study
 from whichtune.spec.study import StudySpec
 from whichtune.spec.write import dump_study
 from whichtune.study.execute import Desk, execute
-from whichtune.study.plan import Fingerprints, Planned, identity_of, is_baseline, plan_study, probe_id, trial_id
+from whichtune.study.plan import (
+    Fingerprints,
+    Planned,
+    identity_of,
+    is_baseline,
+    plan_study,
+    probe_id,
+    require_distinct,
+    trial_id,
+)
 from whichtune.study.sharing import Ledger, Shared
 from whichtune.study.subprocesses import Checker, run_probe
 from whichtune.tasks import build_task
@@ -106,7 +116,7 @@ def stopping_on_signals() -> Generator[None]:
 
 
 def _run(study: StudySpec, folder: StudyFolder, watcher: Watcher) -> StudyOutcome:
-    device = pick_device(study.execution.device)
+    device = pick_device(_decide_device(study, folder))
     threads = _decide_threads(study, folder)
     set_threads(threads)
     write_text(folder.spec, dump_study(study, {"device": str(device), "threads": threads}))
@@ -126,15 +136,21 @@ def _run(study: StudySpec, folder: StudyFolder, watcher: Watcher) -> StudyOutcom
     return outcome
 
 
+def _decide_device(study: StudySpec, folder: StudyFolder) -> str:
+    """Take the device the study asks for; `auto` is what its first run used, so that trials can be compared."""
+    earlier = _decided(folder).get("device")
+    return str(earlier) if study.execution.device == "auto" and earlier else study.execution.device
+
+
 def _decide_threads(study: StudySpec, folder: StudyFolder) -> int:
     """Take the threads the study asks for, else those its first run used, else all cores."""
-    if study.execution.threads is not None:
-        return study.execution.threads
-    if folder.spec.is_file():
-        earlier = load_stored_study(folder.spec)[1].get("threads")
-        if isinstance(earlier, int):
-            return earlier
-    return set_threads()
+    earlier = _decided(folder).get("threads")
+    return study.execution.threads or (earlier if isinstance(earlier, int) else set_threads())
+
+
+def _decided(folder: StudyFolder) -> dict[str, Any]:
+    """Read the decisions of the study's first run."""
+    return load_stored_study(folder.spec)[1] if folder.spec.is_file() else {}
 
 
 def _read_data(study: StudySpec, folder: StudyFolder, ledger: Ledger, watcher: Watcher) -> DataSet:
@@ -147,26 +163,35 @@ def _read_data(study: StudySpec, folder: StudyFolder, ledger: Ledger, watcher: W
 
 
 def _trials(desk: Desk, watcher: Watcher) -> Iterator[TrialRecord]:
-    """Run what is not finished, in the plan's order; the plan on disk grows as identities become known."""
+    """Run what is not finished, in the plan's order; the whole plan is on disk before the first trial."""
     plan = plan_study(desk.shared.study)
-    listed: list[dict[str, Any]] = []
-    for place, planned in enumerate(plan):
-        identity = identity_of(planned, desk.shared.study, _fingerprints(desk.shared, planned))
-        listed.append({"id": trial_id(identity), "candidate": planned.candidate, "seed": planned.seed})
-        write_text(desk.folder.plan, json.dumps({"total": len(plan), "trials": listed}, indent=1))
+    identities = _identify(desk, plan)
+    identifiers = [trial_id(identity) for identity in identities]
+    require_distinct(plan, identifiers)
+    listed = [
+        {"id": identifier, "candidate": planned.candidate, "seed": planned.seed}
+        for planned, identifier in zip(plan, identifiers, strict=True)
+    ]
+    write_text(desk.folder.plan, json.dumps({"total": len(plan), "trials": listed}, indent=1))
+    for place, (planned, identity) in enumerate(zip(plan, identities, strict=True)):
         watcher.on_trial(planned, place, len(plan))
-        found = _finished(desk.folder, planned, trial_id(identity))
+        found = _finished(desk.folder, planned, identifiers[place])
         record = found or execute(desk, planned, identity)
         watcher.on_trial_end(record, found=found is not None)
         yield record
 
 
-def _fingerprints(shared: Shared, planned: Planned) -> Fingerprints:
-    if planned.backbone is None:
-        return Fingerprints(shared.data.fingerprint, {}, {})
-    backbone = shared.load(planned.backbone)
-    name = planned.backbone
-    return Fingerprints(shared.data.fingerprint, {name: backbone.fingerprint}, {name: backbone.encoder.fingerprint})
+def _identify(desk: Desk, plan: Sequence[Planned]) -> list[dict[str, Any]]:
+    """Load each backbone once for its fingerprints: one that cannot be loaded is told before anything trains."""
+    known: dict[str, tuple[str, str]] = {}
+    for planned in plan:
+        if planned.backbone is not None and planned.backbone not in known:
+            backbone = desk.shared.load(planned.backbone, desk.request(planned))
+            known[planned.backbone] = backbone.fingerprint, backbone.encoder.fingerprint
+    weights = {name: own for name, (own, _) in known.items()}
+    tokenizers = {name: own for name, (_, own) in known.items()}
+    fingerprints = Fingerprints(desk.shared.data.fingerprint, weights, tokenizers)
+    return [identity_of(planned, desk.shared.study, fingerprints) for planned in plan]
 
 
 def _finished(folder: StudyFolder, planned: Planned, identifier: str) -> TrialRecord | None:
@@ -186,10 +211,11 @@ def _finished(folder: StudyFolder, planned: Planned, identifier: str) -> TrialRe
 def _probe_all(desk: Desk, records: Sequence[TrialRecord], watcher: Watcher) -> list[str]:
     """Probe each finished candidate once, one after another, with nothing else running."""
     failures: list[str] = []
+    place = describe_device(desk.shared.device, desk.threads) | {"versions": read_versions()}
     for planned, record in zip(plan_study(desk.shared.study), records, strict=True):
         if is_baseline(planned.method) or record.status != "finished":
             continue
-        identifier = probe_id(record.identity, str(desk.shared.device), desk.threads)
+        identifier = probe_id(planned, desk.shared.study, record.identity, place)
         if not desk.folder.probe(identifier).is_file():
             watcher.on_note(f"cost alone: {planned.candidate}")
             asked = {
@@ -203,6 +229,8 @@ def _probe_all(desk: Desk, records: Sequence[TrialRecord], watcher: Watcher) -> 
                     run_probe(desk.folder.path, asked)
             except TrialError as error:
                 failures.append(str(error))
+                record.unmeasured["probe"] = str(error)
+                desk.folder.trial(record.id).write(record)
                 watcher.on_note(str(error))
                 continue
         _name_probe(desk.folder, record, identifier)
@@ -212,4 +240,5 @@ def _probe_all(desk: Desk, records: Sequence[TrialRecord], watcher: Watcher) -> 
 def _name_probe(folder: StudyFolder, record: TrialRecord, identifier: str) -> None:
     if record.probe != identifier:
         record.probe = identifier
+        record.unmeasured.pop("probe", None)
         folder.trial(record.id).write(record)

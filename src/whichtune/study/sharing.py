@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from whichtune.data.examples import DataSet
 from whichtune.engine.encoding import encode_splits
@@ -50,48 +50,55 @@ class Shared:
     task: Task
     device: torch.device
     ledger: Ledger
-    name: str | None = None
+    key: tuple[str, LoadRequest] | None = None
     backbone: Backbone | None = None
-    sums: tuple[float, ...] = ()
+    sums: tuple[tuple[str, int, int], ...] = ()
     materials: dict[tuple[str, int], Material] = field(default_factory=dict)
 
-    def load(self, name: str) -> Backbone:
-        """Return a backbone of the study, loaded now or before."""
-        if self.backbone is None or self.name != name:
+    def load(self, name: str, request: LoadRequest) -> Backbone:
+        """Return a backbone of the study as a method needs it, loaded now or before."""
+        if self.backbone is None or self.key != (name, request):
             self.drop()
-            request = LoadRequest(attention=self.study.execution.attention)
             with self.ledger.spending("load", name):
                 backbone = load_backbone(self.study.backbones[name], request)
                 backbone.trunk.to(self.device)
-            self.name, self.backbone, self.sums = name, backbone, checksum(backbone.trunk)
+            self.key, self.backbone, self.sums = (name, request), backbone, checksum(backbone.trunk)
         return self.backbone
 
     def drop(self) -> None:
-        """Forget the loaded backbone."""
-        self.name, self.backbone, self.sums = None, None, ()
+        """Forget the loaded backbone and give its memory back."""
+        self.key, self.backbone, self.sums = None, None, ()
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def intact(self) -> bool:
-        """Whether the backbone's tensors are those that were loaded, bit for bit."""
-        return self.backbone is None or checksum(self.backbone.trunk) == self.sums
+        """Whether the backbone's tensors are those that were loaded; False, too, where they can no longer be read."""
+        try:
+            return self.backbone is None or checksum(self.backbone.trunk) == self.sums
+        except RuntimeError:
+            return False
 
-    def material(self, name: str, max_length: int) -> Material:
+    def material(self, name: str, request: LoadRequest, max_length: int) -> Material:
         """Return the examples as token ids of a backbone's tokenizer, encoded once."""
         key = (name, max_length)
         if key not in self.materials:
-            encoder = self.load(name).encoder
+            encoder = self.load(name, request).encoder
             with self.ledger.spending("encode", name):
                 encoded = encode_splits(self.data, self.task, encoder, max_length, cache_root())
             self.materials[key] = Material(self.task, self.data, encoded)
         return self.materials[key]
 
 
-def checksum(module: nn.Module) -> tuple[Any, ...]:
-    """Sum the bit patterns of every parameter and buffer: equal tensors give equal sums."""
+def checksum(module: nn.Module) -> tuple[tuple[str, int, int], ...]:
+    """Sum the bit patterns of every parameter and buffer, plain and weighted by place: a moved value shows, too."""
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return tuple((name, _bit_sum(tensor.detach())) for name, tensor in sorted(tensors.items()))
+    return tuple((name, *_bit_sums(tensor.detach())) for name, tensor in sorted(tensors.items()))
 
 
-def _bit_sum(tensor: torch.Tensor) -> int:
-    flat = tensor.contiguous().reshape(-1)
+def _bit_sums(tensor: Tensor) -> tuple[int, int]:
     kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return int(flat.view(kinds[flat.element_size()]).sum(dtype=torch.int64))
+    flat = tensor.contiguous().reshape(-1)
+    bits = flat.view(kinds[flat.element_size()]).to(torch.int64)
+    places = torch.arange(1, len(bits) + 1, device=bits.device)
+    return int(bits.sum()), int((bits * places).sum())

@@ -44,7 +44,10 @@ class Checker:
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         if self.process is None:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            # A session of its own: Ctrl-C stops the study, which then ends this process.
+            self.process = subprocess.Popen(
+                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+            )
         assert self.process.stdin is not None  # noqa: S101 - both are pipes
         assert self.process.stdout is not None  # noqa: S101
         try:

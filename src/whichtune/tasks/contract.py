@@ -14,12 +14,14 @@ from whichtune.models.batch import Encoded
 from whichtune.models.encoder import TextEncoder
 from whichtune.records.predictions import Predictions
 from whichtune.records.trial import SplitScores
+from whichtune.spec.tasks import TaskSpec
 from whichtune.tasks.scored import Scored
 
 
 class Task(Protocol):
     """examples -> encoded rows -> (outputs) -> loss and predictions -> scores."""
 
+    spec: TaskSpec
     labels: tuple[str, ...]
 
     @property

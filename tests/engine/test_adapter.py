@@ -1,0 +1,96 @@
+import json
+
+import pytest
+import torch
+
+from whichtune.engine.adapter import AdapterCard, check_adapter, save_adapter
+from whichtune.engine.build import build_assembly
+from whichtune.errors import AdapterError, UnsupportedError
+from whichtune.models.backbone import LoadRequest
+from whichtune.models.load import load_backbone
+from whichtune.spec.backbones import RandomBackbone
+from whichtune.spec.methods import FullSpec, LoraSpec
+from whichtune.spec.seeds import Streams
+
+METHOD = LoraSpec(kind="lora")
+
+
+@pytest.fixture
+def saved(tiny_backbone, tiny_trial, tmp_path):
+    backbone = tiny_backbone()
+    trial = tiny_trial(backbone, METHOD)
+    spec = RandomBackbone(kind="random", config={"initializer_range": 0.2})
+    card = AdapterCard(
+        backbone=spec,
+        weights=backbone.fingerprint,
+        method=METHOD,
+        labels=("bad", "good"),
+        outputs=2,
+        head_dropout=0.1,
+        max_length=24,
+        seed=1,
+        stream=0,
+    )
+    save_adapter(tmp_path / "adapter", trial.assembly, card, ["fine", "dull and long"])
+    trial.assembly.attachment.detach()
+    return tmp_path / "adapter", backbone
+
+
+def test_a_bad_adapter_leaves_the_backbone_fit_for_the_next(saved, tmp_path):
+    folder, backbone = saved
+    good = (folder / "adapter.safetensors").read_bytes()
+    (folder / "adapter.safetensors").write_bytes(good[:100])
+    with pytest.raises(AdapterError, match="cannot be read"):
+        check_adapter(folder, backbone)
+    (folder / "adapter.safetensors").write_bytes(good)
+    assert check_adapter(folder, backbone)["ok"]
+
+
+def test_other_weights_are_refused(saved):
+    folder, _ = saved
+    other = load_backbone(RandomBackbone(kind="random", seed=7), LoadRequest())
+    with pytest.raises(AdapterError, match="trained on weights"):
+        check_adapter(folder, other)
+
+
+def test_other_logits_are_noticed(saved):
+    folder, backbone = saved
+    sample = json.loads((folder / "sample.json").read_text())
+    sample["logits"][0][0] += 1e-3
+    (folder / "sample.json").write_text(json.dumps(sample))
+    assert not check_adapter(folder, backbone)["ok"]
+
+
+def test_weights_kept_in_half_precision_are_not_trained():
+    spec = RandomBackbone(kind="random", dtype="bfloat16")
+    backbone = load_backbone(spec, LoadRequest())
+    with pytest.raises(UnsupportedError, match="bfloat16"):
+        build_assembly(backbone, FullSpec(kind="full"), 2, 0.1, Streams(1))
+    assert all(tensor.requires_grad for tensor in backbone.trunk.parameters())
+    build_assembly(backbone, METHOD, 2, 0.1, Streams(1)).attachment.detach()
+
+
+def test_a_batch_norms_statistics_are_saved_and_given_back(tiny_backbone, tiny_trial):
+    backbone = tiny_backbone()
+    norm = torch.nn.BatchNorm1d(32)
+    backbone.trunk.pooler.norm = norm
+    real = backbone.trunk.pooler.forward
+    backbone.trunk.pooler.forward = lambda rows: norm(real(rows))
+    before = norm.running_mean.clone()
+    trial = tiny_trial(backbone, FullSpec(kind="full"), max_steps=3)
+    trial.run()
+    assert "trunk.pooler.norm.running_mean" in trial.assembly.attachment.saved
+    assert not torch.equal(norm.running_mean, before)
+    trial.assembly.attachment.detach()
+    assert torch.equal(norm.running_mean, before)
+
+
+def test_a_frozen_batch_norm_does_not_move(tiny_backbone, tiny_trial):
+    backbone = tiny_backbone()
+    norm = torch.nn.BatchNorm1d(32)
+    backbone.trunk.pooler.norm = norm
+    real = backbone.trunk.pooler.forward
+    backbone.trunk.pooler.forward = lambda rows: norm(real(rows))
+    before = norm.running_mean.clone()
+    tiny_trial(backbone, METHOD, max_steps=3).run()
+    assert torch.equal(norm.running_mean, before)
