@@ -105,7 +105,7 @@ def test_what_changes_the_cost_changes_the_probe(changes, tiny_study):
 
 def test_the_majority_baseline_is_always_a_row(tiny_study):
     plan = plan_study(tiny_study(methods={"majority": {"kind": "lora"}}))
-    assert [(one.candidate, one.method.kind) for one in plan][0] == ("majority-baseline", "majority")
+    assert (plan[0].candidate, plan[0].method.kind) == ("majority-baseline", "majority")
 
 
 def test_two_entries_that_are_one_trial_are_refused(tiny_study):

@@ -17,6 +17,9 @@ from whichtune.spec.write import dump_study
 from whichtune.study.run import alone_in, run_study
 
 
+SLOW = [("validation", "validate", "predict"), ("test", "predict", "validate")]
+
+
 def outcome_columns(folder, record):
     return {
         split: (table.ids, table.parsed, table.probabilities, table.loss)
@@ -88,17 +91,16 @@ def test_a_failed_trial_is_a_row_and_the_rest_goes_on(tiny_study, tmp_path, quie
     assert again.exit_code == 0
 
 
-@pytest.mark.parametrize(
-    "slow_split, own, other", [("validation", "validate", "predict"), ("test", "predict", "validate")]
-)
-def test_a_slower_split_changes_its_own_phase_alone(slow_split, own, other, tiny_study, tmp_path, quiet, monkeypatch):
+@pytest.mark.parametrize("split, own, other", SLOW)
+def test_a_slower_split_changes_its_own_phase_alone(split, own, other, tiny_study, monkeypatch, request):
+    quiet, tmp_path = (request.getfixturevalue(name) for name in ("quiet", "tmp_path"))
     from whichtune.engine import trial
 
     real = trial.predict
 
-    def slow(assembly, task, split, *rest):
-        time.sleep(0.5 if split == slow_split else 0)
-        return real(assembly, task, split, *rest)
+    def slow(assembly, task, asked, *rest):
+        time.sleep(0.5 if asked == split else 0)
+        return real(assembly, task, asked, *rest)
 
     monkeypatch.setattr(trial, "predict", slow)
     record = run_study(tiny_study(), tmp_path / "runs", quiet()).records[-1]
@@ -165,7 +167,7 @@ def test_a_killed_study_goes_on_to_the_same_outcome(kill, tiny_study, tmp_path, 
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=dict(os.environ),
-        preexec_fn=heed_interrupts,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - the suite runs in one thread
     )
     wait_for(lambda: list((tmp_path / "runs").glob("tiny/trials/*/curve.jsonl")), process)
     process.send_signal(kill)
