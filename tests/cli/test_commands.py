@@ -97,6 +97,14 @@ SPOILT = {
     "a folder without weights": (spoil_weights, ["model", "weights", "config.json"]),
     "ragged rows": (spoil_rows, ["rows.csv:82"]),
     "no such file": (lambda place: write_study(place, files="all: rwos.csv"), ["rwos.csv", "rows.csv"]),
+    "more blocks than there are": (
+        lambda place: write_study(place, backbone="{kind: random, keep_blocks: 9}"),
+        ["9", "2"],
+    ),
+    "the label as the text": (
+        lambda place: write_study(place, files="all: rows.csv}\n  columns: {text: label"),
+        ["label"],
+    ),
     "a misspelt target": (lambda place: write_study(place, method=", targets: [qurey]"), ["qurey", "'query'"]),
 }
 
@@ -106,7 +114,7 @@ def test_bad_input_is_one_clear_message(fault, place):
     spoil, words = SPOILT[fault]
     ended = call("run", spoil(place))
     told = " ".join(ended.stderr.split())
-    assert ended.returncode == (1 if fault == "a misspelt target" else 2), told
+    assert ended.returncode == 2, told
     assert "Traceback" not in told
     for word in words:
         assert word in told, told
@@ -166,3 +174,17 @@ def test_doctor_and_help(place):
     assert ended.returncode == 0, ended.stdout
     assert {"area", "name", "status", "value", "remedy"} <= set(json.loads(ended.stdout)[0])
     assert "Exit codes" in call("--help").stdout
+
+
+@pytest.mark.parametrize("setting", ["training.max_length=4096", "training.precision=float16", "execution.device=tpu"])
+def test_wrong_settings_are_told_before_anything_trains(setting, place):
+    ended = call("run", write_study(place), "--set", setting)
+    assert ended.returncode == 2, ended.stderr
+    assert "allowed" in ended.stderr
+    assert not list(place.glob("runs/*/trials/*"))
+
+
+def test_a_runs_folder_that_cannot_be_made(place):
+    ended = call("run", write_study(place), "--runs", "rows.csv")
+    assert ended.returncode == 2
+    assert "--runs" in ended.stderr

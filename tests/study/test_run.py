@@ -16,7 +16,6 @@ from whichtune.spec.methods import LoraSpec
 from whichtune.spec.write import dump_study
 from whichtune.study.run import alone_in, run_study
 
-
 SLOW = [("validation", "validate", "predict"), ("test", "predict", "validate")]
 
 

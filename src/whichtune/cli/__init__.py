@@ -15,8 +15,6 @@ import typer
 from whichtune.cli import checks, reading, running
 from whichtune.errors import WhichtuneError
 
-INTERRUPTED = 130
-
 app = typer.Typer(
     name="whichtune",
     help="Which way of adapting this pretrained model to my data should I use, and what does it cost?",
@@ -50,6 +48,3 @@ def main() -> None:
             raise
         typer.echo(f"whichtune: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("whichtune: stopped; the same command goes on where it was", err=True)
-        sys.exit(INTERRUPTED)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 RUNS = Path("runs")
+INTERRUPTED = 130
 
 
 def run(
@@ -32,10 +33,14 @@ def run(
     from whichtune.study.run import run_study
 
     console = Console(stderr=True)
-    if console.is_terminal and not as_json:
-        with make_progress(console) as progress:
-            outcome = run_study(spec, runs, LiveBars(console, progress), scale=scale)
-    else:
-        outcome = run_study(spec, runs, PlainLines(console), scale=scale)
+    try:
+        if console.is_terminal and not as_json:
+            with make_progress(console) as progress:
+                outcome = run_study(spec, runs, LiveBars(console, progress), scale=scale)
+        else:
+            outcome = run_study(spec, runs, PlainLines(console), scale=scale)
+    except KeyboardInterrupt:
+        typer.echo("whichtune: stopped; the same command goes on where it was", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     print_comparison(outcome.folder.path, "json" if as_json else "terminal")
     raise typer.Exit(outcome.exit_code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
 
 from whichtune.data.cleaning import SHOWN, Sieve
@@ -46,9 +46,22 @@ def load_data(spec: DataSpec) -> DataSet:
         dropped=(*sieve.tell(), *gone),
         duplicates=duplicates,
         encodings={table.name: table.encoding for table in source.parts.values() if table.encoding},
-        notes=(*source.notes, *_note_sizes(spec, chosen), *_note_conflicts(spec, whole, chosen, families)),
+        notes=(
+            *source.notes,
+            *_note_sizes(spec, chosen),
+            *_note_rare(labels, chosen),
+            *_note_conflicts(spec, whole, chosen, families),
+        ),
     )
     return DataSet(chosen, labels, fingerprint_data(chosen, labels), report)
+
+
+def _note_rare(labels: Sequence[str], splits: Splits) -> Iterator[str]:
+    """Name labels that a split has no row of: their figures there mean nothing."""
+    for name in SPLITS:
+        missing = sorted(set(labels) - {one.gold for one in splits[name]})
+        if missing:
+            yield f"no {name} rows of {', '.join(missing[:8])}{', ...' if len(missing) > 8 else ''}"
 
 
 def choose_labels(given: tuple[str, ...] | None, splits: Splits) -> tuple[str, ...]:

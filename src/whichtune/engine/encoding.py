@@ -24,7 +24,7 @@ def encode_splits(data: DataSet, task: Task, encoder: TextEncoder, max_length: i
 
 def _encode_split(data: DataSet, split: str, task: Task, encoder: TextEncoder, where: tuple[int, Path]) -> Encoded:
     max_length, cache = where
-    tokens = [encoder.fingerprint, encoder.vocabulary, max_length]
+    tokens = [encoder.fingerprint, encoder.vocabulary, encoder.max_positions, max_length]
     key = digest([ENCODING_VERSION, data.fingerprint, split, *tokens, list(task.labels), task.spec], 32)
     path = cache / "encoded" / f"{key}.npz"
     if path.is_file():

@@ -28,6 +28,14 @@ def build_optimizer(
     return torch.optim.AdamW(groups, lr=learning_rate, betas=training.betas, eps=training.epsilon, fused=True)
 
 
+def warm_up_optimizer() -> None:
+    """Take one step with nothing in it: torch imports seconds of machinery at the first step of a process."""
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], fused=True)
+    schedule = LambdaLR(optimizer, lambda step: 1.0)
+    optimizer.step()
+    schedule.step()
+
+
 def build_schedule(optimizer: torch.optim.Optimizer, training: TrainingSpec, steps: int) -> LambdaLR:
     """Warm up linearly, then hold, fall linearly to zero, or fall along a half cosine to zero."""
     warmup = int(training.warmup) if training.warmup >= 1 else math.ceil(training.warmup * steps)

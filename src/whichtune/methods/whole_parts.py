@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from whichtune.errors import ModelError
 from whichtune.layers.heads import Head, HeadRequest, count_head
 from whichtune.layers.masks import StepKey
 from whichtune.methods.contracts import Attachment, Openings, Theory
@@ -76,6 +77,8 @@ class LastParts:
 def last_parts(backbone: Backbone, spec: LastLayersSpec | FrozenFeaturesSpec, count: int) -> list[str]:
     """List the module paths a method opens, from the last blocks upwards."""
     total = len(backbone.blocks)
+    if count > total:
+        raise ModelError("last-layers: `blocks` is more than the backbone has", value=count, allowed=f"1 to {total}")
     paths = [backbone.block_path(index) for index in range(max(0, total - count), total)]
     anatomy = backbone.anatomy
     if spec.final_norm and anatomy.final_norm is not None:

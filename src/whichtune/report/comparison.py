@@ -75,6 +75,7 @@ def _describe(trials: Sequence[TrialRecord], evidence: Evidence, metrics: Sequen
         baseline=any_trial.baseline,
         deterministic=any_trial.deterministic,
         seeds=[one.seed for one in evidence.trials],
+        trial_ids=[one.id for one in evidence.trials],
         trials=dict(Counter(one.status for one in trials)),
         reason=None if evidence.trials else notes.explain_all(trials),
         quality=[describe_quality(evidence, metric) for metric in metrics] if evidence.trials else [],

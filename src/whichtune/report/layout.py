@@ -80,9 +80,17 @@ def lay_out(comparison: Comparison) -> list[Section]:
         _shared(comparison),
         ListSection("Traps seen", [f"{one.sentence} ({enumerate_words(one.where, 4)})" for one in comparison.traps]),
         ListSection("Notes", comparison.notes),
+        ListSection(
+            "Trials, by the beginning of their ids (`whichtune show ID`)", [*map(_list_trials, comparison.candidates)]
+        ),
         ListSection("Data", comparison.data_notes),
     )
     return [one for one in sections if (one.rows if isinstance(one, TableSection) else one.lines)]
+
+
+def _list_trials(row: CandidateRow) -> str:
+    named = [f"{identifier[:8]} (seed {seed})" for identifier, seed in zip(row.trial_ids, row.seeds, strict=True)]
+    return f"{row.candidate}: {', '.join(named) or DASH}"
 
 
 def headline(comparison: Comparison) -> str:

@@ -114,6 +114,8 @@ class CandidateRow(Record):
     deterministic: bool = False
     seeds: list[int] = Field(default_factory=list)
     """Seeds of the finished trainings."""
+    trial_ids: list[str] = Field(default_factory=list)
+    """Ids of the finished trials, in the order of the seeds."""
     trials: dict[Status, int] = Field(default_factory=dict)
     """How many trials are in which state."""
     reason: str | None = None

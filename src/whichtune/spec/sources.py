@@ -127,6 +127,14 @@ class Columns(Spec):
     id: str | None = None
     """Column of a unique id; made from the row's place when left out."""
 
+    @model_validator(mode="after")
+    def _text_is_not_the_label(self) -> Columns:
+        if self.text == self.label:
+            raise ValueError(
+                f"text and label are the same column (`{self.text}`): the answer would stand in the question"
+            )
+        return self
+
 
 class SplitSpec(Spec):
     """How rows are split when the source does not say."""

@@ -11,11 +11,13 @@ from typing import Any
 
 from whichtune.engine.adapter import SAMPLE_ROWS, AdapterCard, save_adapter
 from whichtune.engine.assembly import Assembly
+from whichtune.engine.batches import plan_steps
 from whichtune.engine.build import build_assembly, request_load
 from whichtune.engine.fit import Listener
 from whichtune.engine.guards import fitting_in_memory
+from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.trial import CurveWriter, Material, Outcome, TunerTrial, count_assembly, run_baseline
-from whichtune.errors import DoesNotFitError, TrialError, UnsupportedError
+from whichtune.errors import DoesNotFitError, InputError, TrialError, UnsupportedError
 from whichtune.measure.clock import PhaseClock
 from whichtune.measure.device import describe_device, synchroniser
 from whichtune.measure.environment import read_git, read_versions
@@ -26,6 +28,7 @@ from whichtune.records.predictions import write_predictions
 from whichtune.records.trial import Failure, Phase, Status, TrialRecord
 from whichtune.spec.methods import TunerBase
 from whichtune.spec.seeds import Streams
+from whichtune.spec.training import TrainingSpec
 from whichtune.study.plan import Planned, is_baseline, overrides_of, trial_id
 from whichtune.study.sharing import Ledger, Shared
 from whichtune.study.subprocesses import Checker
@@ -78,6 +81,27 @@ def execute(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialReco
     record.ended_at = datetime.now(UTC).isoformat(timespec="seconds")
     folder.write(record)
     return record
+
+
+def rehearse(desk: Desk, planned: Planned) -> None:
+    """Put a candidate together and take it apart again, so that wrong input is told before anything trains.
+
+    What is not the input's fault is left to the trial, which records it as a row.
+    """
+    if planned.backbone is None:
+        return
+    material = _material(desk, planned)
+    training = desk.shared.study.training_of(planned.method)
+    Arithmetic(training.precision, desk.shared.device)
+    backbone = desk.shared.load(planned.backbone, desk.request(planned))
+    outputs = material.task.head().outputs
+    try:
+        streams = Streams(planned.seed, planned.method.stream)
+        build_assembly(backbone, planned.method, outputs, training.head_dropout, streams).attachment.detach()
+    except InputError:
+        raise
+    except Exception:  # the trial itself will meet it, and record it
+        desk.shared.drop()
 
 
 def _material(desk: Desk, planned: Planned) -> Material:
@@ -139,6 +163,7 @@ def _run_tuner(desk: Desk, planned: Planned, record: TrialRecord, given: tuple[M
         assembly = build_assembly(backbone, method, shared.task.head().outputs, training.head_dropout, streams)
     try:
         _keep_counts(record, assembly)
+        _watch_warmup(record, training, material)
         folder = desk.folder.trial(record.id)
         with folder.curve.open("w", encoding="utf-8") as handle:
             listeners = (CurveWriter(handle), *desk.listeners)
@@ -181,6 +206,12 @@ def _check(desk: Desk, record: TrialRecord, folder: TrialFolder) -> None:
     with desk.ledger.spending("check", record.id):
         desk.checker.check(folder.adapter, str(record.backbone))
     record.checked = True
+
+
+def _watch_warmup(record: TrialRecord, training: TrainingSpec, material: Material) -> None:
+    steps = plan_steps(len(material.encoded["train"]), training).total
+    if training.warmup >= max(1, steps):
+        record.traps.append(f"warm-up lasts {training.warmup:g} steps of {steps}: the peak rate is never reached")
 
 
 def _keep_cuts(record: TrialRecord, material: Material) -> None:

@@ -16,6 +16,7 @@ from whichtune.data.examples import DataReport, DataSet
 from whichtune.data.load import load_data
 from whichtune.data.storing import write_examples
 from whichtune.engine.fit import Listener
+from whichtune.engine.optimizing import warm_up_optimizer
 from whichtune.errors import RecordError, TrialError
 from whichtune.fetch.atomic import write_text
 from whichtune.fetch.locks import LockedError, hold_lock
@@ -26,7 +27,7 @@ from whichtune.records.trial import TrialRecord
 from whichtune.spec.read import load_stored_study
 from whichtune.spec.study import StudySpec
 from whichtune.spec.write import dump_study
-from whichtune.study.execute import Desk, execute
+from whichtune.study.execute import Desk, execute, rehearse
 from whichtune.study.plan import (
     Fingerprints,
     Planned,
@@ -83,8 +84,13 @@ class StudyOutcome:
 
 def run_study(study: StudySpec, root: Path, watcher: Watcher, *, scale: str | None = None) -> StudyOutcome:
     """Run every trial of a study that is not finished yet, under `root/<name>` or `root/<name>-<scale>`."""
+    pick_device(study.execution.device)  # refused before a folder is made
     folder = StudyFolder(root / (study.name if scale is None else f"{study.name}-{scale}"))
-    folder.path.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        told = f"{folder.path}: the study's folder cannot be made ({error.strerror})"
+        raise RecordError(told, remedy="choose another place with `--runs`") from error
     with alone_in(folder), stopping_on_signals():
         return _run(study, folder, watcher)
 
@@ -119,9 +125,11 @@ def _run(study: StudySpec, folder: StudyFolder, watcher: Watcher) -> StudyOutcom
     device = pick_device(_decide_device(study, folder))
     threads = _decide_threads(study, folder)
     set_threads(threads)
-    write_text(folder.spec, dump_study(study, {"device": str(device), "threads": threads}))
     ledger = Ledger(folder.costs("main"))
     data = _read_data(study, folder, ledger, watcher)
+    write_text(folder.spec, dump_study(study, {"device": str(device), "threads": threads}))
+    with ledger.spending("warm-up"):
+        warm_up_optimizer()
     shared = Shared(study, data, build_task(study.task, data.labels), device, ledger)
     checker = Checker(folder.path, str(device), threads) if study.execution.check else None
     desk = Desk(folder, shared, checker, threads, (watcher,))
@@ -172,6 +180,7 @@ def _trials(desk: Desk, watcher: Watcher) -> Iterator[TrialRecord]:
         {"id": identifier, "candidate": planned.candidate, "seed": planned.seed}
         for planned, identifier in zip(plan, identifiers, strict=True)
     ]
+    _tell_changes(desk.folder, identifiers, watcher)
     write_text(desk.folder.plan, json.dumps({"total": len(plan), "trials": listed}, indent=1))
     for place, (planned, identity) in enumerate(zip(plan, identities, strict=True)):
         watcher.on_trial(planned, place, len(plan))
@@ -181,10 +190,22 @@ def _trials(desk: Desk, watcher: Watcher) -> Iterator[TrialRecord]:
         yield record
 
 
+def _tell_changes(folder: StudyFolder, identifiers: Sequence[str], watcher: Watcher) -> None:
+    """Say that trials of earlier settings or data are no longer part of the study."""
+    earlier = [path.parent.name for path in folder.path.glob("trials/*/trial.json")]
+    left = len(set(earlier) - set(identifiers))
+    if left:
+        watcher.on_note(f"settings or data have changed: {left} earlier trials stay on disk but leave the comparison")
+
+
 def _identify(desk: Desk, plan: Sequence[Planned]) -> list[dict[str, Any]]:
-    """Load each backbone once for its fingerprints: one that cannot be loaded is told before anything trains."""
+    """Load each backbone once for its fingerprints; what is wrong in the input is told before anything trains."""
     known: dict[str, tuple[str, str]] = {}
+    rehearsed: set[str] = set()
     for planned in plan:
+        if planned.candidate not in rehearsed:
+            rehearsed.add(planned.candidate)
+            rehearse(desk, planned)
         if planned.backbone is not None and planned.backbone not in known:
             backbone = desk.shared.load(planned.backbone, desk.request(planned))
             known[planned.backbone] = backbone.fingerprint, backbone.encoder.fingerprint
