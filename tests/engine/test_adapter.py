@@ -70,12 +70,19 @@ def test_weights_kept_in_half_precision_are_not_trained():
     build_assembly(backbone, METHOD, 2, 0.1, Streams(1)).attachment.detach()
 
 
-def test_a_batch_norms_statistics_are_saved_and_given_back(tiny_backbone, tiny_trial):
+@pytest.fixture
+def normed(tiny_backbone):
+    """A backbone whose pooler ends in a batch norm."""
     backbone = tiny_backbone()
     norm = torch.nn.BatchNorm1d(32)
     backbone.trunk.pooler.norm = norm
     real = backbone.trunk.pooler.forward
     backbone.trunk.pooler.forward = lambda rows: norm(real(rows))
+    return backbone, norm
+
+
+def test_a_batch_norms_statistics_are_saved_and_given_back(normed, tiny_trial):
+    backbone, norm = normed
     before = norm.running_mean.clone()
     trial = tiny_trial(backbone, FullSpec(kind="full"), max_steps=3)
     trial.run()
@@ -85,12 +92,8 @@ def test_a_batch_norms_statistics_are_saved_and_given_back(tiny_backbone, tiny_t
     assert torch.equal(norm.running_mean, before)
 
 
-def test_a_frozen_batch_norm_does_not_move(tiny_backbone, tiny_trial):
-    backbone = tiny_backbone()
-    norm = torch.nn.BatchNorm1d(32)
-    backbone.trunk.pooler.norm = norm
-    real = backbone.trunk.pooler.forward
-    backbone.trunk.pooler.forward = lambda rows: norm(real(rows))
+def test_a_frozen_batch_norm_does_not_move(normed, tiny_trial):
+    backbone, norm = normed
     before = norm.running_mean.clone()
     tiny_trial(backbone, METHOD, max_steps=3).run()
     assert torch.equal(norm.running_mean, before)

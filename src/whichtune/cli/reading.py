@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from whichtune.cli.places import RUNS
 from whichtune.errors import RecordError
 
 if TYPE_CHECKING:
     from whichtune.records.folder import TrialFolder
 
-RUNS = Path("runs")
 FORMS = ("terminal", "markdown", "csv", "pairs-csv", "json")
 PAGE_COLUMNS = 100
 """Width of a report written to a file."""

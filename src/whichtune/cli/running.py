@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-RUNS = Path("runs")
+from whichtune.cli.places import RUNS
+
 INTERRUPTED = 130
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +50,6 @@ class AdapterCard(BaseModel):
     max_length: int
     seed: int
     stream: int
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A few texts and the logits the trained model gave for them."""
-
-    texts: tuple[str, ...]
-    logits: Tensor
 
 
 def save_adapter(folder: Path, assembly: Assembly, card: AdapterCard, texts: Sequence[str]) -> int:

@@ -129,8 +129,3 @@ class Openings:
     def saved(self) -> dict[str, Tensor]:
         """What must be kept to have the opened parts again."""
         return {**self.trained, **self.buffers}
-
-    @property
-    def all(self) -> dict[str, nn.Parameter]:
-        """Everything opened."""
-        return self.trained | self.inert
