@@ -1,7 +1,8 @@
-"""One epoch of LoRA and of full fine-tuning on 2,000 movie reviews, and the evaluation of 1,000, against
-Hugging Face Trainer + PEFT with dynamic padding: MiniLM, both sides in one process, alternating.
+"""One epoch of each method on 2,000 movie reviews, and the evaluation of 1,000, against Hugging Face Trainer + PEFT
+with dynamic padding: MiniLM, both sides in one process, alternating. The peer of a method that PEFT has is PEFT's own;
+that of frozen features and last layers is a Trainer whose other parameters have no gradient.
 
-    python benchmarks/against_trainer.py [--rounds 3] [--rows 2000]
+    python benchmarks/against_trainer.py [--rounds 3] [--rows 2000] [--methods lora full ...]
 
 Both sides see the same rows in random batches of 16, cut to 128 tokens, AdamW, linear decay, clipping at 1.0, as many
 threads as there are cores. The quality both reach is printed, so that no side wins by training less.
@@ -31,14 +32,37 @@ from whichtune.measure.clock import PhaseClock
 from whichtune.models.backbone import LoadRequest
 from whichtune.models.load import load_backbone
 from whichtune.spec.backbones import MiniLMBackbone
-from whichtune.spec.methods import FullSpec, LoraSpec
+from whichtune.spec.methods import FrozenFeaturesSpec, FullSpec, LastLayersSpec, LoraSpec
 from whichtune.spec.seeds import Streams
+from whichtune.spec.soft_prompts import PromptTuningSpec, PTuningSpec
 from whichtune.spec.sources import DataSpec
 from whichtune.spec.tasks import TextClassificationSpec
 from whichtune.spec.training import TrainingSpec
 from whichtune.tasks import build_task
 
-METHODS = {"lora": LoraSpec(kind="lora", learning_rate=1e-3), "full": FullSpec(kind="full")}
+METHODS = {
+    "lora": LoraSpec(kind="lora", learning_rate=1e-3),
+    "full": FullSpec(kind="full"),
+    "last-layers": LastLayersSpec(kind="last-layers"),
+    "frozen-features": FrozenFeaturesSpec(kind="frozen-features"),
+    "prompt-tuning": PromptTuningSpec(kind="prompt-tuning", learning_rate=1e-2, head_learning_rate=None),
+    "p-tuning": PTuningSpec(kind="p-tuning", learning_rate=1e-3, head_learning_rate=None),
+    "p-tuning-lstm": PTuningSpec(kind="p-tuning", encoder="lstm", learning_rate=1e-3, head_learning_rate=None),
+}
+PEERS = {
+    "lora": lambda: peft.LoraConfig(
+        task_type="SEQ_CLS", r=8, lora_alpha=16, lora_dropout=0.1, target_modules=["query", "value"]
+    ),
+    "prompt-tuning": lambda: peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=20),
+    "p-tuning": lambda: peft.PromptEncoderConfig(
+        task_type="SEQ_CLS", num_virtual_tokens=20, encoder_hidden_size=384, encoder_reparameterization_type="MLP"
+    ),
+    "p-tuning-lstm": lambda: peft.PromptEncoderConfig(
+        task_type="SEQ_CLS", num_virtual_tokens=20, encoder_hidden_size=384, encoder_reparameterization_type="LSTM"
+    ),
+}
+TRAINED = {"last-layers": ("encoder.layer.5.", "pooler.", "classifier."), "frozen-features": ("classifier.",)}
+"""What a peer without PEFT trains, by the beginning of its names below `bert.` or at the top."""
 TRAINING = TrainingSpec(epochs=1, batch_size=16, max_length=128)
 
 
@@ -111,12 +135,12 @@ class Bench:
         config = transformers.BertConfig(**self.backbone.trunk.config.to_dict() | {"num_labels": 2})
         model = transformers.BertForSequenceClassification(config)
         model.bert.load_state_dict(self.backbone.trunk.state_dict())
-        if name == "full":
-            return model
-        lora = peft.LoraConfig(
-            task_type="SEQ_CLS", r=8, lora_alpha=16, lora_dropout=0.1, target_modules=["query", "value"]
-        )
-        return peft.get_peft_model(model, lora)
+        if name in PEERS:
+            return peft.get_peft_model(model, PEERS[name]())
+        if name in TRAINED:
+            for path, tensor in model.named_parameters():
+                tensor.requires_grad_(path.removeprefix("bert.").startswith(TRAINED[name]))
+        return model
 
     def make_trainer(self, model, name, folder):
         arguments = transformers.TrainingArguments(
@@ -146,12 +170,13 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     bench = Bench(asked.rows)
     print(f"{asked.rows} reviews, {torch.get_num_threads()} threads, {asked.rounds} rounds")
-    for name in METHODS:
+    for name in asked.methods:
         evaluations = {"ours": [], "trainer": []}
 
         def side(run, label, name=name, evaluations=evaluations):

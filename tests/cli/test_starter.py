@@ -8,10 +8,13 @@ from whichtune.cli.sniff import sniff
 from whichtune.cli.starter import write_starter
 from whichtune.errors import DataError, ModelError, SpecError
 from whichtune.spec.members import kinds, specs
-from whichtune.spec.methods import MethodSpec
+from whichtune.spec.methods import HypothesisOnlySpec, MethodSpec
+from whichtune.spec.peft import PeftSpec
 from whichtune.spec.read import read_study
 from whichtune.spec.training import TrainingSpec
 
+LEFT_OUT = {HypothesisOnlySpec, PeftSpec}
+"""Methods that need a second text, or an extra."""
 TEXTS = [f"this film was number {place} of the evening, and so on" for place in range(60)]
 LABELS = ["neg", "pos", "no"]
 
@@ -34,7 +37,7 @@ def test_the_file_reads_back_with_every_method_at_its_defaults(reviews, tmp_path
         assert spec.data.source.all == reviews
         assert (spec.data.columns.text, spec.data.columns.label) == ("opinion", "mood")
         assert spec.backbones["main"].kind == "minilm"
-        assert list(spec.methods) == ["majority", "frozen-features", "last-layers", "lora", "full"]
+        assert list(spec.methods) == [kinds(one)[0] for one in specs(MethodSpec) if one not in LEFT_OUT]
         for method in spec.methods.values():
             assert method == type(method)(kind=method.kind)
     assert read_study(out).training == TrainingSpec()
@@ -49,7 +52,7 @@ def test_comments_say_rows_labels_and_what_each_setting_does(reviews, tmp_path):
     assert "rank: 8  # Rank of each adapter." in text
     assert "One of: default, first, mean, last." in text
     for member in specs(MethodSpec):
-        assert f"  {kinds(member)[0]}:\n" in text
+        assert (f"  {kinds(member)[0]}:\n" in text) == (member not in LEFT_OUT)
     assert max(map(len, text.splitlines())) <= 120
 
 
@@ -113,6 +116,54 @@ def test_numeric_labels_and_other_encodings(tmp_path):
     path.write_bytes("\n".join(["y,words,score", *lines]).encode("latin-1"))
     seen = sniff(path)
     assert (seen.text, seen.label, seen.labels) == ("words", "y", {"0": 20, "1": 20})
+
+
+@pytest.fixture
+def make_pairs(tmp_path):
+    """A file of sixty pairs under three columns of your names."""
+
+    def make(*names, label="gold"):
+        path = tmp_path / "pairs.csv"
+        rows = [
+            f'"{text}",the {place} films were long and good,{LABELS[place % 3]}' for place, text in enumerate(TEXTS)
+        ]
+        path.write_text("\n".join([",".join([*names, label]), *rows]))
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("premise", "hypothesis"), ("premise", "hypothesis")),
+        (("hypothesis", "premise"), ("premise", "hypothesis")),
+        (("sentence1", "sentence2"), ("sentence1", "sentence2")),
+        (("text_b", "text_a"), ("text_a", "text_b")),
+        (("said", "meant"), ("said", "meant")),
+        (("review", "remarks"), ("review", None)),
+        (("a", "b"), ("a", "b")),
+    ],
+)
+def test_two_texts_are_a_pair(make_pairs, names, found):
+    seen = sniff(make_pairs(*names))
+    assert (seen.text, seen.pair, seen.label) == (*found, "gold")
+
+
+def test_a_file_of_pairs_becomes_a_study_of_pairs(make_pairs, tmp_path):
+    write_starter(make_pairs("premise", "hypothesis"), "minilm", tmp_path / "s.yaml")
+    spec = read_study(tmp_path / "s.yaml")
+    assert spec.task.kind == "pair-classification"
+    assert (spec.data.columns.text, spec.data.columns.pair, spec.data.columns.label) == (
+        "premise",
+        "hypothesis",
+        "gold",
+    )
+    assert "hypothesis-only" in spec.methods
+    write_starter(make_pairs("premise", "hypothesis"), "minilm", tmp_path / "one.yaml", text="premise")
+    assert read_study(tmp_path / "one.yaml").task.kind == "text-classification"
+    write_starter(make_pairs("x", "review"), "minilm", tmp_path / "two.yaml", text="review", pair="x")
+    assert read_study(tmp_path / "two.yaml").data.columns.pair == "x"
 
 
 def test_columns_can_be_named(reviews):

@@ -52,6 +52,18 @@ def test_dropped_rows_are_counted_by_reason_and_named():
     assert told["not-text"] == ("train", 1, ("t.csv:11",))
 
 
+def test_a_second_text_is_judged_like_the_first():
+    rows = [("fine", "good", "a", "g"), ("fine", " ", "a", "g"), ("fine", 3, "a", "g"), ("", "fine", "a", None)]
+    rows += [("fine", "good", "-", "g"), ("fine", "good", "b", None)]
+    sieve = Sieve(Columns(pair="second", group="kind"), frozenset({"-"}))
+    kept = sieve.sift("train", make_table(rows, ("text", "second", "label", "kind")))
+    assert [(one.text, one.pair, one.gold, one.group) for one in kept] == [
+        ("fine", "good", "a", "g"),
+        ("fine", "good", "b", None),
+    ]
+    assert {(one.reason, one.count) for one in sieve.tell()} == {("empty", 2), ("not-text", 1), ("unlabeled", 1)}
+
+
 def test_too_many_dropped_rows_are_refused_with_their_places():
     table = make_table([("fine", "a")] * 9 + [("", "a")])
     sieve = Sieve(Columns())

@@ -136,8 +136,83 @@ def test_unusable_rows_are_dropped_counted_and_named(tmp_path):
 
 
 def test_numeric_labels_are_words_in_order_of_size(tmp_path):
-    data = load(all=write_csv(tmp_path / "a.csv", make_rows(120, labels=("10", "9", "-1"))))
-    assert data.labels == ("-1", "9", "10")
+    path = write_csv(tmp_path / "a.csv", make_rows(120, labels=("10", "9", "-1")))
+    assert load(all=path, unlabeled=[]).labels == ("-1", "9", "10")
+
+
+def test_words_for_no_label_are_dropped_and_counted_unless_they_are_labels(tmp_path):
+    rows = [*make_rows(100), ("nobody agreed", "-"), ("hidden", "-1"), ("left out", "")]
+    path = write_csv(tmp_path / "a.csv", rows)
+    data = load(all=path)
+    assert data.labels == ("bad", "good")
+    assert [(one.reason, one.count, one.origins) for one in data.report.dropped] == [
+        ("unlabeled", 3, ("a.csv:102", "a.csv:103", "a.csv:104"))
+    ]
+    assert load(all=path, labels=["bad", "good", "-"], unlabeled=["-", "-1"]).report.dropped[0].count == 2
+    signs = write_csv(tmp_path / "b.csv", make_rows(100, labels=("+", "-")))
+    assert "if `-`, `-1` is a label of yours, take it off `data.unlabeled`" in fault(all=signs)
+    assert load(all=signs, labels=["+", "-"]).labels == ("+", "-")
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    lines = [f"the premise {n * 7919},hypothesis {n},{('yes', 'no', 'maybe')[n % 3]},{'ab'[n % 2]}" for n in range(90)]
+    lines[5], lines[7] = "the premise 5, ,yes,a", "the premise 7,hypothesis 7,-,b"
+    path = tmp_path / "pairs.csv"
+    path.write_text("\n".join(["first,second,label,type", *lines]), encoding="utf-8")
+    return path
+
+
+PAIRED = {"text": "first", "pair": "second"}
+
+
+def test_second_texts_and_groups_come_through(pairs):
+    data = load(all=pairs, columns=PAIRED | {"group": "type"})
+    one = next(one for rows in data.examples.values() for one in rows if one.origin == "pairs.csv:4")
+    assert (one.text, one.pair, one.gold, one.group) == ("the premise 15838", "hypothesis 2", "maybe", "a")
+    assert {(one.reason, one.origins) for one in data.report.dropped} == {
+        ("empty", ("pairs.csv:7",)),
+        ("unlabeled", ("pairs.csv:9",)),
+    }
+    assert all(one.group is None for one in load(all=pairs, columns=PAIRED).examples["test"])
+
+
+def test_the_fingerprint_follows_second_texts_and_groups(pairs, tmp_path):
+    columns = PAIRED | {"group": "type"}
+    prints = {load(all=pairs, columns=each).fingerprint for each in (columns, PAIRED, {"text": "first"})}
+    for old, new in (("hypothesis 2,", "hypothesis II,"), ("maybe,a", "maybe,b")):
+        other = tmp_path / "other.csv"
+        other.write_text(pairs.read_text().replace(old, new, 1))
+        prints.add(load(all=other, columns=columns).fingerprint)
+    assert len(prints) == 5
+
+
+def test_pairs_from_jsonl_and_parquet_are_the_same(pairs, tmp_path):
+    import csv
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = list(csv.DictReader(pairs.read_text(encoding="utf-8").splitlines()))
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")
+    found = [load(all=path, columns=PAIRED) for path in (pairs, tmp_path / "p.jsonl", tmp_path / "p.parquet")]
+    for data in found:
+        assert sorted((one.text, one.pair, one.gold) for rows in data.examples.values() for one in rows) == sorted(
+            (row["first"], row["second"], row["label"]) for row in rows if row["second"].strip() and row["label"] != "-"
+        )
+
+
+def test_only_pairs_alike_in_both_texts_are_copies(tmp_path):
+    premise = "a long premise that stands in front of many hypotheses of all sorts and never changes at all"
+    said = ["nobody sleeps", "it rains on friday", "the boats come home late in the evening of that day"]
+    rows = [f"{premise},{said[n % 3]} {1000 + n * 79},{'ab'[n % 2]}" for n in range(60)]
+    rows += [f"{premise.upper()}, {said[0]}  1000 ,b", f"{premise}s,{said[2]} 1158.,a"]
+    path = tmp_path / "p.csv"
+    path.write_text("\n".join(["text,pair,label", *rows]))
+    data = load(all=path, columns={"pair": "pair"}, near_duplicate_similarity=0.97)
+    assert (sum(one.exact for one in data.report.duplicates), sum(one.near for one in data.report.duplicates)) == (1, 1)
+    assert data.report.notes == ("1 texts stand more than once with different labels",)
 
 
 @pytest.mark.parametrize("labels", [("nan", "inf"), ("no", "on"), ("010", "1e3")])

@@ -23,6 +23,13 @@ def test_examples_come_back_in_order(tmp_path, data):
     assert pq.read_table(path).column_names[:4] == ["id", "split", "text", "gold"]
 
 
+def test_second_texts_groups_and_missing_labels_come_back(tmp_path, data):
+    one = Example("x", "test", "a", None, "f:1", pair="b", group="g")
+    paired = DataSet({**data.examples, "test": (one,)}, data.labels, data.fingerprint, data.report)
+    write_examples(tmp_path / "e.parquet", paired)
+    assert read_examples(tmp_path / "e.parquet") == paired
+
+
 def test_another_file_is_one_message(tmp_path):
     path = tmp_path / "examples.parquet"
     pq.write_table(pa.table({"a": [1]}), path)

@@ -3,7 +3,8 @@ import json
 import pytest
 import torch
 
-from whichtune.engine.adapter import AdapterCard, check_adapter, save_adapter
+from whichtune.data.examples import Example
+from whichtune.engine.adapter import AdapterCard, check_adapter, load_card, sample_logits, save_adapter
 from whichtune.engine.build import build_assembly
 from whichtune.errors import AdapterError, UnsupportedError
 from whichtune.models.backbone import LoadRequest
@@ -11,6 +12,8 @@ from whichtune.models.load import load_backbone
 from whichtune.spec.backbones import RandomBackbone
 from whichtune.spec.methods import FullSpec, LoraSpec
 from whichtune.spec.seeds import Streams
+from whichtune.spec.tasks import PairClassificationSpec
+from whichtune.tasks import build_task
 
 METHOD = LoraSpec(kind="lora")
 
@@ -24,6 +27,7 @@ def saved(tiny_backbone, tiny_trial, tmp_path):
         backbone=spec,
         weights=backbone.fingerprint,
         method=METHOD,
+        task=trial.material.task.spec,
         labels=("bad", "good"),
         outputs=2,
         head_dropout=0.1,
@@ -31,7 +35,7 @@ def saved(tiny_backbone, tiny_trial, tmp_path):
         seed=1,
         stream=0,
     )
-    save_adapter(tmp_path / "adapter", trial.assembly, card, ["fine", "dull and long"])
+    save_adapter(tmp_path / "adapter", trial.assembly, card, trial.material.data.examples["test"][:2])
     trial.assembly.attachment.detach()
     return tmp_path / "adapter", backbone
 
@@ -44,6 +48,34 @@ def test_a_bad_adapter_leaves_the_backbone_fit_for_the_next(saved, tmp_path):
         check_adapter(folder, backbone)
     (folder / "adapter.safetensors").write_bytes(good)
     assert check_adapter(folder, backbone)["ok"]
+
+
+def test_an_adapter_of_pairs_proves_itself_on_pairs(tiny_backbone, tmp_path):
+    backbone = tiny_backbone()
+    task = PairClassificationSpec(kind="pair-classification")
+    assembly = build_assembly(backbone, METHOD, 2, 0.1, Streams(1))
+    card = AdapterCard(
+        backbone=RandomBackbone(kind="random", config={"initializer_range": 0.2}),
+        weights=backbone.fingerprint,
+        method=METHOD,
+        task=task,
+        labels=("no", "yes"),
+        outputs=2,
+        head_dropout=0.1,
+        max_length=12,
+        seed=1,
+        stream=0,
+    )
+    rows = [Example(str(n), "new", "one text", None, "o", pair=second) for n, second in enumerate(["a", "another"])]
+    save_adapter(tmp_path / "pairs", assembly, card, rows)
+    logits = sample_logits(assembly, build_task(task, card.labels), rows, 12)
+    assembly.attachment.detach()
+    stored = json.loads((tmp_path / "pairs" / "sample.json").read_text())
+    assert stored["rows"] == [["one text", "a"], ["one text", "another"]]
+    assert torch.equal(torch.tensor(stored["logits"]), logits)
+    assert not torch.allclose(logits[0], logits[1])
+    assert load_card(tmp_path / "pairs").task == task
+    assert check_adapter(tmp_path / "pairs", backbone)["ok"]
 
 
 def test_other_weights_are_refused(saved):

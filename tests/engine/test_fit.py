@@ -19,7 +19,7 @@ class Curve:
     def on_step(self, figures, total):
         self.losses.append(figures.loss)
 
-    def on_validation(self, step, score):
+    def on_validation(self, step, score, metrics):
         self.scores.append((step, score))
 
 

@@ -19,6 +19,17 @@ METHODS = {
     "last-layers": {"kind": "last-layers"},
     "frozen-features": {"kind": "frozen-features"},
     "lora": {"kind": "lora", "dropout": 0.0, "learning_rate": 1e-2},
+    "prompt-tuning": {"kind": "prompt-tuning", "virtual_tokens": 4, "learning_rate": 1e-1, "head_learning_rate": 1e-2},
+    "p-tuning": {"kind": "p-tuning", "virtual_tokens": 4, "learning_rate": 1e-2, "head_learning_rate": 1e-2},
+    "p-tuning, deep": {
+        "kind": "p-tuning",
+        "virtual_tokens": 4,
+        "encoder": "none",
+        "deep": True,
+        "initialise": "vocabulary",
+        "learning_rate": 1e-2,
+        "head_learning_rate": 1e-2,
+    },
 }
 
 
@@ -26,7 +37,7 @@ class Losses(list):
     def on_step(self, figures, total):
         self.append(figures.loss)
 
-    def on_validation(self, step, score):
+    def on_validation(self, step, score, metrics):
         pass
 
 

@@ -2,7 +2,15 @@
 
 import numpy as np
 import pytest
-from transformers import PreTrainedTokenizerFast
+from tokenizers import pre_tokenizers, processors
+from transformers import (
+    BertTokenizerFast,
+    DebertaV2TokenizerFast,
+    DistilBertTokenizerFast,
+    PreTrainedTokenizerFast,
+    RobertaTokenizerFast,
+    XLMRobertaTokenizerFast,
+)
 
 from whichtune.errors import ModelError
 from whichtune.models import encoder as module
@@ -79,6 +87,97 @@ def test_a_token_beyond_the_table_is_refused(encoder):
 def test_texts_and_targets_must_match(encoder):
     with pytest.raises(ValueError, match="1 texts and 2 targets"):
         encoder.encode(["a"], np.zeros(2), 8)
+
+
+WORDS = ["a", "boy", "##s", "runs", "over", "the", "long", "hill", "no", "one", "sleeps", ".", "?", "and"]
+FIRST = ["a boy runs over the long hill .", "the hill ?", "a boy", "boys and boys and the boys run over", "no one"]
+SECOND = ["no one sleeps", "a boy runs over the long hill and the long hill .", "boys", "the hill and the hill", "a"]
+
+
+def bert_layout():
+    vocab = {word: place for place, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
+    return BertTokenizerFast(vocab=vocab), True
+
+
+def roberta_layout():
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *letters, "th", "the", "ll"]
+    vocab = {word: place for place, word in enumerate(words)}
+    return RobertaTokenizerFast(vocab=vocab, merges=[("t", "h"), ("th", "e"), ("l", "l")]), False
+
+
+def xlm_roberta_layout():
+    vocab = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    vocab += [(piece, -float(place)) for place, piece in enumerate([*"abcdefghilmnoprstuvy.?▁", "▁the", "▁boy"], 1)]
+    return XLMRobertaTokenizerFast(vocab=vocab), False
+
+
+def deberta_layout():
+    vocab = [("[PAD]", 0.0), ("[UNK]", 0.0), ("[CLS]", 0.0), ("[SEP]", 0.0)]
+    vocab += [(piece, -float(place)) for place, piece in enumerate([*"abcdefghilmnoprstuvy.?▁", "▁the", "▁boy"], 1)]
+    return DebertaV2TokenizerFast(vocab=vocab), False
+
+
+def distilbert_layout():
+    return DistilBertTokenizerFast(vocab=bert_layout()[0].get_vocab()), False
+
+
+LAYOUTS = [bert_layout, roberta_layout, xlm_roberta_layout, deberta_layout, distilbert_layout]
+
+
+@pytest.mark.parametrize("max_length", [7, 8, 11, 16, 64])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_pairs_equal_the_families_own_tokenizers(layout, max_length):
+    whole, segments = layout()
+    encoder = TextEncoder(copy_tokenizer(whole.backend_tokenizer), len(whole), 128, segments=segments)
+    options = {"truncation": "longest_first", "max_length": max_length, "return_token_type_ids": True}
+    expected = whole(FIRST, SECOND, **options)
+    encoded = encoder.encode(FIRST, np.arange(5), max_length, SECOND)
+    assert [encoded.row(index).tolist() for index in range(5)] == expected["input_ids"]
+    if segments:
+        assert encoded.segments.tolist() == [kind for row in expected["token_type_ids"] for kind in row]
+        assert set(encoded.segments.tolist()) == {0, 1}
+    else:
+        assert encoded.segments is None
+    lengths = [len(row) for row in whole(FIRST, SECOND)["input_ids"]]
+    assert encoded.over_long == tuple(place for place, length in enumerate(lengths) if length > max_length)
+
+
+def test_templates_of_pairs_are_those_of_the_papers():
+    bert, roberta = bert_layout()[0], roberta_layout()[0]
+    rows = {}
+    for name, whole in (("bert", bert), ("roberta", roberta)):
+        encoder = TextEncoder(copy_tokenizer(whole.backend_tokenizer), len(whole))
+        rows[name] = whole.convert_ids_to_tokens(encoder.encode(["the"], np.zeros(1), 16, ["a"]).row(0).tolist())
+    assert rows["bert"] == ["[CLS]", "the", "[SEP]", "a", "[SEP]"]
+    assert rows["roberta"] == ["<s>", "the", "</s>", "</s>", "a", "</s>"]
+
+
+def test_the_longer_text_is_cut_first(encoder):
+    row = encoder.encode(["abcdefgh"], np.zeros(1), 9, ["xy"]).row(0).tolist()
+    assert encoder.tokenizer.decode(row, skip_special_tokens=False).replace(" ", "") == "[CLS]abcd[SEP]xy[SEP]"
+
+
+def test_pairs_need_room_a_boundary_and_partners(encoder):
+    with pytest.raises(ModelError, match="at least 5: the tokenizer adds 3 special tokens to each pair"):
+        encoder.encode(["a"], np.zeros(1), 4, ["b"])
+    bare = copy_tokenizer(encoder.tokenizer)
+    bare.post_processor = processors.ByteLevel()
+    with pytest.raises(ModelError, match="puts no token between two texts"):
+        TextEncoder(bare, 259).encode(["a"], np.zeros(1), 8, ["b"])
+    with pytest.raises(ValueError, match="2 texts, 1 second texts and 2 targets"):
+        encoder.encode(["a", "b"], np.zeros(2), 8, ["c"])
+
+
+def test_chunks_of_pairs_change_nothing(monkeypatch):
+    whole, _ = bert_layout()
+    encoder = TextEncoder(copy_tokenizer(whole.backend_tokenizer), len(whole), segments=True)
+    one = encoder.encode(FIRST, np.arange(5), 12, SECOND)
+    monkeypatch.setattr(module, "CHUNK_TEXTS", 2)
+    other = encoder.encode(FIRST, np.arange(5), 12, SECOND)
+    assert np.array_equal(one.tokens, other.tokens)
+    assert np.array_equal(one.segments, other.segments)
+    assert one.over_long == other.over_long
 
 
 def test_the_fingerprint_follows_the_tokenizer_and_not_the_calls(encoder):

@@ -2,14 +2,18 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from whichtune.errors import ModelError
+from whichtune.methods.targets import resolve_targets
+from whichtune.models.anatomy import WORDS
 from whichtune.models.backbone import LoadRequest
-from whichtune.models.families import describe_family
+from whichtune.models.batch import collate
+from whichtune.models.families import FAMILIES, describe_family
 from whichtune.models.generic import UNMEASURED, find_anatomy
 from whichtune.models.load import load_backbone
 from whichtune.spec.backbones import RandomBackbone
@@ -63,7 +67,7 @@ def test_the_trunk_is_as_it_was_after():
 
 
 def test_it_has_no_sizes_and_says_why(tiny_backbone):
-    backbone = tiny_backbone("electra")
+    backbone = tiny_backbone("roformer")
     assert backbone.dimensions is None
     assert backbone.anatomy.unmeasured == UNMEASURED
 
@@ -164,12 +168,63 @@ def test_a_pooler_that_reads_other_rows_is_refused():
         anatomy_of(trunk)
 
 
-@pytest.mark.parametrize("family", ["distilbert", "electra", "mpnet", "roformer", "opt"])
-def test_families_of_no_table_run_like_any_other(family):
-    backbone = load_backbone(RandomBackbone(kind="random", family=family), LoadRequest())
-    assert len(backbone.blocks) == 2
-    path, module, _ = backbone.projection(1, "value")
-    assert backbone.module(path) is module
+UNLISTED = {
+    "big_bird": {"attention_type": "original_full"},
+    "biogpt": {},
+    "data2vec-text": {},
+    "ernie": {},
+    "megatron-bert": {},
+    "opt": {},
+    "phi": {},
+    "rembert": {},
+    "roberta-prelayernorm": {},
+    "roformer": {},
+    "splinter": {},
+    "xlm-roberta-xl": {},
+}
+"""Families that no table names; fields of their tiny models."""
+TEXTS = ["a fine film", "dull", "x" * 60, "nothing at all happens, twice"]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("family", UNLISTED)
+def test_a_family_of_no_table_gives_its_own_rows_in_a_padded_batch(family, side):
+    assert family not in FAMILIES
+    backbone = load_backbone(RandomBackbone(kind="random", family=family, config=UNLISTED[family]), LoadRequest())
+    encoded = backbone.encoder.encode(TEXTS, np.zeros(len(TEXTS)), 64)
+    batch = collate(encoded, range(len(TEXTS)), side=side)
+    with torch.no_grad():
+        hidden = backbone.run(backbone.embed(batch), batch.layout, batch.segments)
+        for index in range(len(TEXTS)):
+            ids = torch.from_numpy(encoded.row(index).astype(np.int64))[None]
+            own = backbone.trunk(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0]
+            assert float((hidden[index][batch.layout.real[index]] - own).abs().max() / own.std()) < 1e-5
+
+
+@pytest.mark.parametrize("family", UNLISTED)
+def test_lora_finds_its_targets_in_a_family_of_no_table(family):
+    backbone = load_backbone(RandomBackbone(kind="random", family=family, config=UNLISTED[family]), LoadRequest())
+    targets = resolve_targets(backbone, ["all-linear"])
+    assert [target.word for target in targets].count("query") == len(backbone.blocks) == 2
+    assert len(targets) == 2 * len(WORDS) == len({target.path for target in targets})
+    assert all(isinstance(backbone.module(target.path), nn.Linear) for target in targets)
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        ("nystromformer", "with padding on the right, its hidden rows differ from the family's own forward"),
+        ("mra", "rows that look at each other"),
+        ("esm", "without padding, its hidden rows differ"),
+        ("canine", "no plain token table"),
+        ("ibert", "no plain token table: got 'QuantEmbedding'"),
+        ("fnet", "one query projection a block"),
+        ("longformer", "one norm between the last block and the hidden rows"),
+    ],
+)
+def test_a_family_that_cannot_be_run_our_way_is_refused(family, said):
+    with pytest.raises(ModelError, match=said):
+        load_backbone(RandomBackbone(kind="random", family=family), LoadRequest())
 
 
 def test_in_half_precision_the_answer_is_the_same():

@@ -69,3 +69,9 @@ def test_tied_and_strided_tensors():
 def test_a_wrong_name_is_refused(module):
     with pytest.raises(ModelError, match=r"did you mean '0\.weight'"):
         Keepsake(module, ["0.wieght"])
+
+
+def test_nothing_is_kept_of_tensors_without_values():
+    module = torch.nn.Linear(2, 2, device="meta")
+    Keepsake(module, ["weight"]).restore()
+    assert module.weight.is_meta

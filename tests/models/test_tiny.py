@@ -5,6 +5,7 @@ import torch
 
 from whichtune.errors import ModelError
 from whichtune.models.backbone import LoadRequest
+from whichtune.models.families import FAMILIES
 from whichtune.models.load import load_backbone
 from whichtune.models.tiny import fingerprint_random
 from whichtune.spec.backbones import RandomBackbone
@@ -82,3 +83,21 @@ def test_attention_is_as_asked_and_a_wrong_name_is_an_error():
     assert eager.trunk.config._attn_implementation == "eager"
     with pytest.raises(ModelError, match="spda"):
         load_backbone(RandomBackbone(kind="random"), LoadRequest(attention="spda"))
+
+
+def test_fields_that_only_a_familys_code_knows_may_be_set_and_others_not():
+    assert make(family="deberta-v2", config={"conv_kernel_size": 3}).anatomy.shared[-1] == "encoder.conv"
+    with pytest.raises(ModelError, match="no field `conv_kernel_sise`; did you mean 'conv_kernel_size'"):
+        make(family="deberta-v2", config={"conv_kernel_sise": 3})
+    with pytest.raises(ModelError, match="no field `conv_kernel_size`"):
+        make(config={"conv_kernel_size": 3})
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_family_of_the_table_is_tiny_and_takes_128_rows(family):
+    backbone = make(family=family)
+    assert (backbone.hidden, len(backbone.blocks) * backbone.anatomy.runs) == (32, 2)
+    assert backbone.anatomy.positions == backbone.encoder.max_positions == 128
+    assert backbone.dimensions.trunk.parameters < 40_000
+    dropped = {module.p for module in backbone.trunk.modules() if isinstance(module, torch.nn.Dropout)}
+    assert 0.1 in dropped

@@ -268,3 +268,12 @@ def test_reading_loads_no_model_library() -> None:
         "assert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_tuner_not_shown_above_a_baseline_is_flagged(maker) -> None:
+    for seed in (1, 2, 3):
+        maker.add("full@minilm", seed, share=0.8)
+        maker.add("stuck@minilm", seed, share=0.5)
+    maker.add("majority", 1, share=0.5, baseline=True, kind="majority")
+    flagged = {trap.sentence: trap.where for trap in compare_study(maker.folder).traps}
+    assert flagged == {"not shown to be better than majority": ["stuck@minilm"]}

@@ -24,7 +24,9 @@ def printed(maker, record, **kwargs) -> str:
 def test_a_finished_trial(maker) -> None:
     record = maker.add("lora@minilm", 1, checked=True, steps=30, epochs=3.0, kept_step=20, traps=["[red]odd"])
     lines = [{"step": step, "loss": 1 / step, "learning_rate": 0.1, "gradient_norm": step} for step in range(1, 31)]
-    lines += [{"step": 30, "validation_score": 0.8}]
+    first = {"accuracy": 0.75, "macro_f1": 0.7, "loss": None, "calibration_error": 0.1}
+    lines.insert(15, {"step": 15, "validation_score": 0.75, "validation": first})
+    lines += [{"step": 30, "validation_score": 0.8, "validation": first | {"accuracy": 0.8, "loss": 0.5}}]
     text_lines = [json.dumps(line) for line in lines]
     maker.folder.trial(record.id).curve.write_text("\n".join([*text_lines, '{"step": 31, "lo']))
     text = printed(maker, record)
@@ -42,6 +44,10 @@ def test_a_finished_trial(maker) -> None:
     ):
         assert told in text
     assert "Failure" not in text
+    rows = [line.split() for line in text.partition("Validations")[2].splitlines()[1:5]]
+    means = [sum(1 / step for step in steps) / 15 for steps in (range(1, 16), range(16, 31))]
+    assert ["1.5", "15", f"{means[0]:.4f}", "75.0", "70.0", "–"] in rows
+    assert ["3", "30", f"{means[1]:.4f}", "80.0", "70.0", "0.500"] in rows
 
 
 def test_phases_add_up_to_the_wall_time(maker) -> None:

@@ -58,6 +58,7 @@ def test_every_setting_is_part_of_the_hash(field):
     other |= {"betas": (0.8, 0.9), "epsilon": 1e-6, "weight_decay": 0.1, "schedule": "cosine", "warmup": 0.1}
     other |= {"clip_norm": None, "precision": "bfloat16", "gradient_checkpointing": True, "validate_every": 5}
     other |= {"stopping": {}, "keep": "best", "head_dropout": 0.3}
+    other |= {"sampling": "balanced", "class_weights": {"rare": 5}}
     if field == "optimizer":
         return  # one choice only
     assert digest(TrainingSpec.model_validate({field: other[field]})) != digest(TrainingSpec())

@@ -2,7 +2,7 @@ import pytest
 
 from whichtune.errors import SpecError
 from whichtune.spec.backbones import FolderBackbone
-from whichtune.spec.flags import Flag, expand_short, list_flags
+from whichtune.spec.flags import ALIASES, Flag, expand_short, group_flags, list_flags, list_method_flags
 from whichtune.spec.methods import LoraSpec
 from whichtune.spec.read import resolve_study
 from whichtune.spec.training import TrainingSpec
@@ -23,7 +23,11 @@ def test_flags_say_name_type_help_and_default():
     assert flags["--learning-rate"].default == 1e-3
     assert flags["--bias"].choices == ("none", "all", "lora-only")
     assert flags["--rslora"].type is bool
-    assert not {"--kind", "--grid", "--training", "--targets", "--on"} & set(flags)
+    assert not {"--kind", "--grid", "--training", "--on"} & set(flags)
+    targets = flags["--targets"]
+    assert (targets.type, targets.many) == (str, True)
+    assert targets.read("query, no,10") == ["query", "no", "10"]
+    assert flags["--learning-rate"].names == ("--learning-rate", "--lr")
 
 
 def test_optional_and_required_fields():
@@ -38,7 +42,8 @@ def test_optional_and_required_fields():
     ("name", "path"),
     [
         ("--rank", "methods.lora.rank"), ("rank", "methods.lora.rank"), ("--batch-size", "training.batch_size"),
-        ("--batch_size", "training.batch_size"), ("--margin", "margin"), ("--threads", "execution.threads"),
+        ("--batch_size", "training.batch_size"), ("--max-iters", "training.max_steps"),
+        ("--margin", "margin"), ("--threads", "execution.threads"),
     ],
 )  # fmt: skip
 def test_a_short_override_means_one_path(name, path):
@@ -55,3 +60,30 @@ def test_a_short_override_means_one_path(name, path):
 def test_what_means_none_or_several_is_an_error(name, told):
     with pytest.raises(SpecError, match=told):
         expand_short(name, STUDY)
+
+
+def test_every_flag_of_a_trial_stands_once_and_leads_to_a_setting():
+    groups = group_flags()
+    names = [name for placed in groups.values() for one in placed for name in one.flag.names]
+    assert len(names) == len(set(names))
+    assert set(groups) == {"Method", "Training", "Data", "Task", "Execution and measuring"}
+    paths = {one.flag.name: one.path for placed in groups.values() for one in placed}
+    assert paths["--split-seed"] == "data.split.seed"
+    assert paths["--patience"] == "training.stopping.patience"
+    assert {"--seeds", "--name"}.isdisjoint(names)
+    assert all(one.flag.help for placed in groups.values() for one in placed)
+
+
+def test_method_flags_of_several_methods_are_one_with_all_defaults():
+    rate = next(one.flag for one in list_method_flags() if one.flag.field == "learning_rate")
+    assert "5e-05 for full" in rate.help
+    assert "lora" in rate.help
+    assert rate.type is float
+    blocks = next(one.flag for one in list_method_flags() if one.flag.field == "blocks")
+    assert "(default 1 for last-layers)" in blocks.help
+
+
+def test_numbers_in_a_list_stay_numbers():
+    betas = next(one.flag for one in group_flags()["Training"] if one.flag.field == "betas")
+    assert betas.read("0.9,0.99") == [0.9, 0.99]
+    assert "max_steps" in ALIASES

@@ -16,12 +16,13 @@ from whichtune.spec.base import Spec
 from whichtune.spec.members import choices, kinds, members, specs, strip
 from whichtune.spec.methods import MethodSpec
 from whichtune.spec.sources import SourceSpec
-from whichtune.spec.tasks import TaskSpec, TextClassificationSpec
+from whichtune.spec.tasks import PairClassificationSpec, TaskSpec, TextClassificationSpec
 
 
 def test_members_of_a_union_in_order_and_of_a_single_class():
     assert members(BackboneSpec) == (HubBackbone, FolderBackbone, PackageBackbone, MiniLMBackbone, RandomBackbone)
-    assert members(TaskSpec) == (TextClassificationSpec,)
+    assert members(TaskSpec) == (TextClassificationSpec, PairClassificationSpec)
+    assert members(Annotated[TextClassificationSpec, Field()]) == (TextClassificationSpec,)
     assert members(int | None) == (int,)
     assert members(Annotated[Path | None, Field()]) == (Path,)
     assert members(Any) == members(Literal["a"]) == ()

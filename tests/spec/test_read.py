@@ -181,7 +181,7 @@ def test_all_faults_at_once_with_their_lines(write):
         (16, "methods.lora.training.epochs", "got 0; allowed: above 0"),
         (17, "methods.lora.training.batch", "did you mean 'batch_size'?"),
         (18, "methods.lora.training.stopping.gain", "no such setting"),
-        (20, "methods.lora.grid.lerning_rate", "did you mean 'learning_rate'?"),
+        (20, "methods.lora.grid.lerning_rate", "did you mean 'learning_rate' or"),
         (21, "methods.lora.grid.rank[1]", "got 0; allowed: at least 1"),
         (21, "methods.lora.grid.rank[2]", "got a list; allowed: a whole number"),
         (22, "methods.lora.grid.alpha", "has no values"),

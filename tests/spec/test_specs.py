@@ -5,11 +5,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from whichtune.spec.base import Misfit, Spec, raise_misfit
 from whichtune.spec.methods import FullSpec, LoraSpec, MethodSpec
-from whichtune.spec.sources import DataSpec, FilesSource, HubSource, PackageSource, SplitSpec
+from whichtune.spec.sources import Columns, DataSpec, FilesSource, HubSource, PackageSource, SplitSpec
 from whichtune.spec.study import StudySpec
 from whichtune.spec.training import ExecutionSpec, TrainingSpec
 
 TWEETS = {"source": {"kind": "tweets"}}
+PAIRS = {"kind": "pair-classification"}
+PAIRED = {"source": {"kind": "nli-grammar"}, "columns": {"text": "premise", "pair": "hypothesis"}}
+HYPOTHESIS = {"h": {"kind": "hypothesis-only"}}
 STUDY = {"name": "a", "data": TWEETS, "backbones": {"b": {"kind": "minilm"}}, "methods": {"full": {"kind": "full"}}}
 
 
@@ -35,6 +38,11 @@ STUDY = {"name": "a", "data": TWEETS, "backbones": {"b": {"kind": "minilm"}}, "m
         (FullSpec, {"kind": "full", "on": []}, "at least 1"),
         (LoraSpec, {"kind": "lora", "targets": []}, "at least 1"),
         (StudySpec, STUDY | {"methods": {}}, "at least 1"),
+        (StudySpec, STUDY | {"task": PAIRS}, r"data\.columns: pair-classification reads two texts: name .* `pair`"),
+        (StudySpec, STUDY | {"data": PAIRED}, r"data\.columns\.pair: text-classification reads one text"),
+        (StudySpec, STUDY | {"methods": HYPOTHESIS}, "h: hypothesis-only reads the second text alone"),
+        (Columns, {"pair": "text"}, "text and pair are the same column"),
+        (Columns, {"text": "a", "pair": "label"}, "text and label are the same column"),
         (StudySpec, STUDY | {"seeds": [1, 1]}, "seed 1 stands twice"),
         (StudySpec, STUDY | {"backbones": {}}, "needs a backbone"),
         (StudySpec, STUDY | {"methods": {"full": {"kind": "full", "on": ["c"]}}}, "'c' is no backbone of this study"),
@@ -45,6 +53,12 @@ STUDY = {"name": "a", "data": TWEETS, "backbones": {"b": {"kind": "minilm"}}, "m
 def test_refused(spec, fields, told):
     with pytest.raises(ValidationError, match=told):
         spec.model_validate(fields)
+
+
+def test_a_study_of_pairs():
+    spec = StudySpec.model_validate(STUDY | {"task": PAIRS, "data": PAIRED, "methods": HYPOTHESIS, "backbones": {}})
+    assert (spec.task.texts, spec.data.columns.pair, spec.methods["h"].kind) == (2, "hypothesis", "hypothesis-only")
+    assert "texts" not in spec.task.model_dump()
 
 
 def test_specs_do_not_change_after_reading():

@@ -26,7 +26,7 @@ class Quiet:
     def on_step(self, figures, total):
         self.steps += 1
 
-    def on_validation(self, step, score):
+    def on_validation(self, step, score, metrics):
         pass
 
     def on_note(self, text):

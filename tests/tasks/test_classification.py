@@ -3,8 +3,12 @@ import pytest
 import torch
 from torch.nn import functional
 
+from whichtune.data.examples import Example
+from whichtune.errors import DataError
+from whichtune.models.encoder import TextEncoder
+from whichtune.models.tiny import make_byte_tokenizer
 from whichtune.spec.members import members
-from whichtune.spec.tasks import TaskSpec, TextClassificationSpec
+from whichtune.spec.tasks import PairClassificationSpec, TaskSpec, TextClassificationSpec
 from whichtune.tasks import BUILDERS, build_task
 from whichtune.tasks.scored import gather
 
@@ -45,6 +49,28 @@ def test_a_share_of_zero_is_an_infinite_loss_not_an_error():
     task = build_task(SPEC, ("a", "b"))
     scored = task.score_shares(np.array([[1.0, 0.0]]), np.array([1]))
     assert np.isinf(scored.loss[0])
+
+
+def test_a_row_without_gold_has_no_target_and_no_loss():
+    task = build_task(SPEC, ("a", "b"))
+    examples = [Example("1", "new", "x", None, "o:1"), Example("2", "new", "y", "b", "o:2", group="g")]
+    assert task.targets(examples).tolist() == [-1, 1]
+    scored = task.score(torch.tensor([[0.0, 4.0], [0.0, 4.0]]), torch.tensor([-1, 1]))
+    assert np.isnan(scored.loss).tolist() == [True, False]
+    table = task.tabulate("new", examples, scored)
+    assert (table.gold, table.parsed, table.group) == ([None, "b"], ["b", "b"], [None, "g"])
+    assert task.tabulate("new", examples[:1], task.score(torch.zeros(1, 2), torch.tensor([-1]))).group is None
+
+
+def test_pairs_are_encoded_as_pairs():
+    task = build_task(PairClassificationSpec(kind="pair-classification"), ("a", "b"))
+    encoder = TextEncoder(make_byte_tokenizer(), vocabulary=259, max_positions=128, segments=True)
+    encoded = task.encode([Example("1", "new", "x", "b", "o:1", pair="yz")], encoder, 16)
+    by_hand = make_byte_tokenizer().encode("x", "yz")
+    assert (encoded.row(0).tolist(), encoded.segments.tolist()) == (by_hand.ids, by_hand.type_ids)
+    assert encoded.targets.tolist() == [1]
+    with pytest.raises(DataError, match=r"o:2 has no second text.*data\.columns\.pair"):
+        task.encode([Example("2", "new", "x", "b", "o:2")], encoder, 16)
 
 
 def test_gathered_rows_stand_in_the_order_of_their_places():

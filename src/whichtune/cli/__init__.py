@@ -12,7 +12,8 @@ import sys
 
 import typer
 
-from whichtune.cli import checks, reading, running
+from whichtune.cli import checks, counting, reading, running, training, using
+from whichtune.cli.made import SETTINGS
 from whichtune.errors import WhichtuneError
 
 app = typer.Typer(
@@ -29,6 +30,10 @@ app.command("report")(reading.report)
 app.command("show")(reading.show)
 app.command("list")(reading.list_studies)
 app.command("doctor")(checks.doctor)
+app.command("count", cls=counting.MethodCommand, context_settings=SETTINGS)(counting.count)
+app.command("train", cls=training.TrialCommand, context_settings=SETTINGS)(training.train)
+app.command("evaluate")(using.evaluate)
+app.command("predict")(using.predict)
 
 
 @app.callback()

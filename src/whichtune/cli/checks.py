@@ -14,11 +14,12 @@ def init(
     out: Annotated[Path, typer.Option(help="Study file to write.")] = Path("study.yaml"),
     text: Annotated[str | None, typer.Option(help="Column of the text.")] = None,
     label: Annotated[str | None, typer.Option(help="Column of the label.")] = None,
+    pair: Annotated[str | None, typer.Option(help="Column of the second text, where rows have two.")] = None,
 ) -> None:
     """Write a commented study file from a data file and a model."""
     from whichtune.cli.starter import write_starter
 
-    typer.echo(write_starter(data, model, out, text=text, label=label))
+    typer.echo(write_starter(data, model, out, text=text, label=label, pair=pair))
 
 
 def doctor(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -47,7 +48,7 @@ class PlainLines:
             self.spoke = time.monotonic()
             self.say(f"{self.place}: step {figures.step} of {total}, loss {figures.loss:.4f}")
 
-    def on_validation(self, step: int, score: float) -> None:
+    def on_validation(self, step: int, score: float, metrics: Mapping[str, float | None]) -> None:
         """Say nothing: the curve keeps it."""
 
     def on_note(self, text: str) -> None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from whichtune.cli.places import RUNS
-from whichtune.errors import RecordError
+from whichtune.errors import InputError, RecordError, did_you_mean
 
 if TYPE_CHECKING:
     from whichtune.records.folder import TrialFolder
 
 FORMS = ("terminal", "markdown", "csv", "pairs-csv", "json")
+SPLITS = ("test", "validation")
 PAGE_COLUMNS = 100
 """Width of a report written to a file."""
 
@@ -23,16 +24,17 @@ def report(
     form: Annotated[
         str, typer.Option("--format", help="terminal, markdown, csv (a row a candidate), pairs-csv or json.")
     ] = "terminal",
+    split: Annotated[str, typer.Option(help="Split to compare on: test, or validation while choosing.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write to a file instead of the terminal.")] = None,
 ) -> None:
     """Compare a study's candidates: quality beside every cost, with intervals."""
     chosen = "json" if as_json else form
     if chosen not in FORMS:
-        from whichtune.errors import InputError, did_you_mean
-
         raise InputError("--format", value=form, allowed=", ".join(FORMS), remedy=did_you_mean(form, FORMS))
-    print_comparison(study, chosen, out)
+    if split not in SPLITS:
+        raise InputError("--split", value=split, allowed=", ".join(SPLITS), remedy=did_you_mean(split, SPLITS))
+    print_comparison(study, chosen, out, split)
 
 
 def show(
@@ -73,7 +75,7 @@ def list_studies(
         render_list(found, Console())
 
 
-def print_comparison(study: Path, form: str, out: Path | None = None) -> None:
+def print_comparison(study: Path, form: str, out: Path | None = None, split: str = "test") -> None:
     """Compare a study from its records and print it, or write it to a file."""
     import io
 
@@ -86,7 +88,7 @@ def print_comparison(study: Path, form: str, out: Path | None = None) -> None:
     from whichtune.report.markdown import render_markdown
     from whichtune.report.terminal import render_terminal
 
-    comparison = compare_study(find_study(study))
+    comparison = compare_study(find_study(study), split)
     if form == "terminal" and out is None:
         render_terminal(comparison, Console())
         return

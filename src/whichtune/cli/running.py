@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from whichtune.cli.places import RUNS
+
+if TYPE_CHECKING:
+    from whichtune.spec.study import StudySpec
+    from whichtune.study.run import StudyOutcome
 
 INTERRUPTED = 130
 
@@ -24,24 +28,27 @@ def run(
     ] = False,
 ) -> None:
     """Run every trial of a study that is not finished, and print the comparison."""
-    from rich.console import Console
-
-    from whichtune.cli.progress import LiveBars, PlainLines, make_progress
     from whichtune.cli.reading import print_comparison
     from whichtune.spec.read import read_study
 
-    spec = read_study(study, scale=scale, overrides=settings or ())
+    outcome = watch_study(read_study(study, scale=scale, overrides=settings or ()), runs, scale=scale, as_json=as_json)
+    print_comparison(outcome.folder.path, "json" if as_json else "terminal")
+    raise typer.Exit(outcome.exit_code)
+
+
+def watch_study(spec: StudySpec, runs: Path, *, scale: str | None = None, as_json: bool = False) -> StudyOutcome:
+    """Run a study with its progress on stderr; an interrupt ends the program and says how to go on."""
+    from rich.console import Console
+
+    from whichtune.cli.progress import LiveBars, PlainLines, make_progress
     from whichtune.study.run import run_study
 
     console = Console(stderr=True)
     try:
         if console.is_terminal and not as_json:
             with make_progress(console) as progress:
-                outcome = run_study(spec, runs, LiveBars(console, progress), scale=scale)
-        else:
-            outcome = run_study(spec, runs, PlainLines(console), scale=scale)
+                return run_study(spec, runs, LiveBars(console, progress), scale=scale)
+        return run_study(spec, runs, PlainLines(console), scale=scale)
     except KeyboardInterrupt:
         typer.echo("whichtune: stopped; the same command goes on where it was", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    print_comparison(outcome.folder.path, "json" if as_json else "terminal")
-    raise typer.Exit(outcome.exit_code)

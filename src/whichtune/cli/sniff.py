@@ -1,4 +1,4 @@
-"""A first look at a file of rows, for `whichtune init`: its columns, and which hold the text and the label.
+"""A first look at a file of rows, for `whichtune init`: its columns, and which hold the text (or two) and the label.
 
 The real reading, with every check, is done by the data floor when a study runs; this only has to guess well.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,11 @@ _MOST_VALUES = 5_000
 _LONGEST_LABEL_CHARS = 80
 _TEXT_NAMES = ("text", "sentence", "review", "content", "body", "tweet", "comment", "message", "document", "title")
 _LABEL_NAMES = ("label", "labels", "class", "category", "target", "sentiment", "topic", "intent", "gold", "y")
+_PAIR_NAMES = (
+    ("premise", "hypothesis"), ("premise", "conclusion"), ("text", "pair"), ("question", "answer"),
+    ("question", "sentence"), ("question", "passage"), ("query", "document"), ("query", "passage"),
+    ("claim", "evidence"), ("context", "response"),
+)  # fmt: skip
 _FORMATS = {".csv": ",", ".tsv": "\t", ".jsonl": "", ".ndjson": "", ".parquet": ""}
 
 
@@ -33,6 +38,8 @@ class Column:
     chars: int = 0
     worded: int = 0
     """Values that hold a letter."""
+    spaced: int = 0
+    """Values of several words."""
     values: Counter[str] = field(default_factory=Counter)
     """How often each value stands; counting new ones stops at a few thousand."""
 
@@ -44,6 +51,7 @@ class Column:
         self.filled += 1
         self.chars += len(text)
         self.worded += any(char.isalpha() for char in text)
+        self.spaced += len(text.split()) > 1
         if text in self.values or len(self.values) < _MOST_VALUES:
             self.values[text] += 1
 
@@ -64,22 +72,28 @@ class Sniffed:
     label: str
     labels: dict[str, int]
     """Label to rows, most frequent first."""
+    pair: str | None = None
+    """The second text, where rows seem to have two."""
 
 
-def sniff(path: Path, *, text: str | None = None, label: str | None = None) -> Sniffed:
+def sniff(path: Path, *, text: str | None = None, label: str | None = None, pair: str | None = None) -> Sniffed:
     """Look at a file and tell which column is the text (long words) and which the label (few values).
 
-    `text` and `label` name a column that is known already. Raises DataError when there is no such column, or when
-    none can be told.
+    Rows have two texts where the columns' names say so (`premise` and `hypothesis`, `sentence1` and `sentence2`), or
+    where exactly two columns hold long texts and neither is called one. `text`, `label` and `pair` name a column that
+    is known already; with `text` alone there is one. Raises DataError when there is no such column, or when none can
+    be told.
     """
     columns, count = list_columns(path)
-    for given in (text, label):
+    for given in (text, label, pair):
         if given is not None and given not in columns:
             near = did_you_mean(given, columns)
             raise DataError(f"{path}: no column '{given}'", allowed=", ".join(columns), remedy=near)
-    text = text or _guess_text(path, [column for name, column in columns.items() if name != label])
-    label = label or _guess_label(path, [column for name, column in columns.items() if name != text])
-    return Sniffed(count, count < _MOST_ROWS, text, label, dict(columns[label].values.most_common()))
+    if text is None and pair is None:
+        text, pair = _guess_pair([column for name, column in columns.items() if name != label])
+    text = text or _guess_text(path, [column for name, column in columns.items() if name not in (label, pair)])
+    label = label or _guess_label(path, [column for name, column in columns.items() if name not in (text, pair)])
+    return Sniffed(count, count < _MOST_ROWS, text, label, dict(columns[label].values.most_common()), pair)
 
 
 def list_columns(path: Path) -> tuple[dict[str, Column], int]:
@@ -95,10 +109,34 @@ def list_columns(path: Path) -> tuple[dict[str, Column], int]:
     return columns, count
 
 
+def _guess_pair(columns: Sequence[Column]) -> tuple[str, str] | tuple[None, None]:
+    """Return the two columns that seem to be a pair of texts, the first one first."""
+    worded = [column for column in columns if column.worded * 2 > column.filled > 0]
+    for first in worded:
+        for second in worded:
+            names = first.name.lower(), second.name.lower()
+            if names in _PAIR_NAMES or _differ_by_number(*names):
+                return first.name, second.name
+    long = [column for column in worded if _is_long(column) and column.spaced * 2 > column.filled]
+    if len(long) == 2 and not any(column.name.lower() in _TEXT_NAMES for column in worded):
+        return long[0].name, long[1].name
+    return None, None
+
+
+def _differ_by_number(first: str, second: str) -> bool:
+    """Tell `sentence1` and `sentence2`, `text_a` and `text_b`; a bare `a` and `b` are no names of texts."""
+    same = first[:-1] == second[:-1] and len(first.rstrip("12ab_")) > 1
+    return same and (first[-1], second[-1]) in {("1", "2"), ("a", "b")}
+
+
+def _is_long(column: Column) -> bool:
+    return column.mean_chars >= 12 and 2 * len(column.values) > min(column.filled, 20)
+
+
 def _guess_text(path: Path, columns: Iterable[Column]) -> str:
     worded = [column for column in columns if column.worded * 2 > column.filled > 0]
     named = [column for column in worded if column.name.lower() in _TEXT_NAMES]
-    long = [column for column in worded if column.mean_chars >= 12 and 2 * len(column.values) > min(column.filled, 20)]
+    long = [column for column in worded if _is_long(column)]
     found = max(named or long, key=lambda column: column.mean_chars, default=None)
     if found is None:
         raise _cannot_tell(path, "text", columns)

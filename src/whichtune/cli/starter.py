@@ -15,7 +15,9 @@ from whichtune.fetch.atomic import write_text
 from whichtune.spec.backbones import BackboneSpec
 from whichtune.spec.base import Spec
 from whichtune.spec.members import choices, kinds, specs
-from whichtune.spec.methods import BaselineBase, MethodBase, MethodSpec
+from whichtune.spec.method_base import BaselineBase, MethodBase
+from whichtune.spec.methods import HypothesisOnlySpec, MethodSpec
+from whichtune.spec.peft import PeftSpec
 from whichtune.spec.sources import DataSpec, FilesSource, SplitSpec
 from whichtune.spec.study import StudySpec
 from whichtune.spec.training import ExecutionSpec, TrainingSpec
@@ -34,18 +36,19 @@ def write_starter(
     *,
     text: str | None = None,
     label: str | None = None,
+    pair: str | None = None,
     overwrite: bool = False,
 ) -> str:
     """Write a commented study file for a data file and a model, and return its text.
 
-    The columns are guessed from the rows unless `text` and `label` name them. `model` is an existing folder, `minilm`,
-    or else a repository name on the hub. Raises an InputError when a column cannot be told, the model is no name, or
-    `out` is there already.
+    The columns are guessed from the rows unless `text`, `label` and `pair` (a second text) name them. `model` is an
+    existing folder, `minilm`, or else a repository name on the hub. Raises an InputError when a column cannot be told,
+    the model is no name, or `out` is there already.
     """
     if out.exists() and not overwrite:
         raise SpecError(f"{out}: is there already", remedy="give another name, or move it away")
     backbone = _describe_model(model, out.parent)
-    seen = sniff(data_file, text=text, label=label)
+    seen = sniff(data_file, text=text, label=label, pair=pair)
     written = "\n".join(_lines(data_file, seen, backbone, out)) + "\n"
     write_text(out, written)
     return written
@@ -56,6 +59,9 @@ def _lines(data_file: Path, seen: Sniffed, backbone: Mapping[str, Any], out: Pat
     yield from _head(data_file, seen, out)
     yield from _section("name", name, StudySpec)
     yield ""
+    if seen.pair is not None:
+        yield from _section("task", {"kind": "pair-classification"}, StudySpec)
+        yield ""
     yield from _data_lines(_relative(data_file, out.parent), seen)
     yield ""
     yield from _opening("backbones", StudySpec)
@@ -65,7 +71,8 @@ def _lines(data_file: Path, seen: Sniffed, backbone: Mapping[str, Any], out: Pat
     yield ""
     yield from _opening("methods", StudySpec)
     for method in specs(MethodSpec):
-        yield from _method_lines(method)
+        if method is not PeftSpec and (method is not HypothesisOnlySpec or seen.pair is not None):
+            yield from _method_lines(method)  # peft needs an extra, and names one of its own tuners
     yield ""
     yield from _opening("training", StudySpec)
     yield from _settings(TrainingSpec, TrainingSpec().model_dump(), "  ")
@@ -97,7 +104,8 @@ def _data_lines(path: str, seen: Sniffed) -> Iterator[str]:
     yield "  source:"
     yield from _settings(FilesSource, {"kind": "files", "all": path}, "    ")
     yield from _comment(_about(DataSpec, "columns"), "  ")
-    yield f"  columns: {write_scalar({'text': seen.text, 'label': seen.label})}"
+    pair = {} if seen.pair is None else {"pair": seen.pair}
+    yield f"  columns: {write_scalar({'text': seen.text, **pair, 'label': seen.label})}"
     yield from _comment(_about(DataSpec, "split"), "  ")
     yield "  split:"
     yield from _settings(SplitSpec, SplitSpec().model_dump(), "    ")

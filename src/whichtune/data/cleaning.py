@@ -20,6 +20,8 @@ class Sieve:
     """Keeps usable rows and remembers the others, over all parts of a source."""
 
     columns: Columns
+    unlabeled: frozenset[str] = frozenset()
+    """Words in the label column that stand for no label, as an empty one does."""
     dropped: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
     """(reason, part) to the places of the rows."""
     seen: dict[str, str] = field(default_factory=dict)
@@ -28,14 +30,21 @@ class Sieve:
     def sift(self, part: str, table: Table) -> list[Example]:
         """Turn the usable rows of one table into examples; their split is the part, for now."""
         texts, golds = table.values[self.columns.text], table.values[self.columns.label]
+        seconds = None if self.columns.pair is None else table.values[self.columns.pair]
+        groups = None if self.columns.group is None else table.values[self.columns.group]
         kept: list[Example] = []
         for index, (text, value) in enumerate(zip(texts, golds, strict=True)):
-            gold = read_label(value, table.origin(index))
-            reason = judge_text(text) or ("unlabeled" if gold is None else None)
-            if reason is not None or gold is None:
-                self.dropped[str(reason), part].append(table.origin(index))
+            origin = table.origin(index)
+            pair = None if seconds is None else seconds[index]
+            gold = self._read_gold(value, origin)
+            reason = judge_text(text) or (judge_text(pair) if seconds is not None else None)
+            reason = reason or ("unlabeled" if gold is None else None)
+            if reason is not None:
+                self.dropped[reason, part].append(origin)
                 continue
-            kept.append(Example(self._identify(part, table, index), part, str(text), gold, table.origin(index)))
+            second = None if seconds is None else str(pair)
+            group = None if groups is None else read_label(groups[index], origin, self.columns.group or "")
+            kept.append(Example(self._identify(part, table, index), part, str(text), gold, origin, second, group))
         return kept
 
     def tell(self) -> tuple[Dropped, ...]:
@@ -50,18 +59,25 @@ class Sieve:
         share = sum(one.count for one in lost) / max(1, len(table))
         if share > limit:
             told = "; ".join(f"{one.count} {one.reason} ({_list(one)})" for one in lost)
+            words = ", ".join(f"`{word}`" for word in sorted(self.unlabeled))
+            hint = any(one.reason == "unlabeled" for one in lost) and self.unlabeled
+            mend = f" (if {words} is a label of yours, take it off `data.unlabeled`)" if hint else ""
             raise DataError(
                 f"{share:.1%} of the {len(table)} rows of {table.name} cannot be used: {told}",
                 allowed=f"at most {limit:.1%} (`data.drop_limit`)",
-                remedy="check `data.columns`, mend the rows, or raise the limit",
+                remedy=f"check `data.columns`, mend the rows, or raise the limit{mend}",
             )
+
+    def _read_gold(self, value: object, origin: str) -> str | None:
+        gold = read_label(value, origin)
+        return None if gold in self.unlabeled else gold
 
     def _identify(self, part: str, table: Table, index: int) -> str:
         """Return a row's id: its own, or the part and its place there."""
         if self.columns.id is None:
             return f"{part}:{table.places[index]}"
         origin = table.origin(index)
-        own = read_label(table.values[self.columns.id][index], origin)
+        own = read_label(table.values[self.columns.id][index], origin, self.columns.id)
         if own is None:
             raise DataError(f"{origin} has no id", remedy=f"fill `{self.columns.id}`, or leave out `columns.id`")
         if own in self.seen:
@@ -84,8 +100,11 @@ def judge_text(value: object) -> str | None:
     return None if any(character.isprintable() for character in value.strip()) else "empty"
 
 
-def read_label(value: object, origin: str) -> str | None:
-    """Read a label as a word, or None: 1 and 1.0 are `1`, True is `true`, spaces around are dropped."""
+def read_label(value: object, origin: str, column: str | None = None) -> str | None:
+    """Read a label as a word, or None: 1 and 1.0 are `1`, True is `true`, spaces around are dropped.
+
+    With `column`, which messages name, it is an id or a group that is read.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bool):
@@ -94,6 +113,8 @@ def read_label(value: object, origin: str) -> str | None:
         return str(int(value))
     if isinstance(value, str | int | float):
         return str(value).strip() or None
+    if column is not None:
+        raise DataError(f"{origin}: `{column}` must hold a word or a number", value=type(value).__name__)
     raise DataError(
         f"{origin}: a label must be a word or a number",
         value=type(value).__name__,

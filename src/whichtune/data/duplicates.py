@@ -2,7 +2,8 @@
 
 Exact copies agree after case and white space are folded. Near copies have a Jaccard similarity of their character
 5-grams of at least the threshold: MinHash proposes pairs, and each is verified on the n-grams themselves. Copies of
-copies form a *family*. Which rows a family holds does not depend on chance: the hashes are fixed.
+copies form a *family*. Which rows a family holds does not depend on chance: the hashes are fixed. Rows of two texts
+are copies when both texts are: many pairs share a premise and are no copies for it.
 
 Memory beyond the texts: 8 bytes a band (18 at a threshold of 0.8) and about 100 more for each distinct text, some
 120 MB for 500,000 rows; and at most about 200 MB for n-grams and rejected pairs, however long or alike the texts are.
@@ -38,7 +39,7 @@ class Families:
 
 def find_families(splits: Mapping[str, Sequence[Example]], threshold: float) -> Families:
     """Find the exact and near copies over all splits at once."""
-    flat = [example.text for rows in splits.values() for example in rows]
+    flat = [_content_of(example) for rows in splits.values() for example in rows]
     if not flat:
         none = {name: np.zeros(0, dtype=np.int64) for name in splits}
         return Families(none, none)
@@ -77,13 +78,18 @@ def mark_duplicates(found: Families, *, within: bool) -> dict[str, np.ndarray]:
 
 def count_conflicts(splits: Mapping[str, Sequence[Example]], found: Families) -> int:
     """Count texts whose exact copies carry different labels."""
-    golds: dict[int, str] = {}
+    golds: dict[int, str | None] = {}
     torn: set[int] = set()
     for name, rows in splits.items():
         for text, example in zip(found.texts[name].tolist(), rows, strict=True):
             if golds.setdefault(text, example.gold) != example.gold:
                 torn.add(text)
     return len(torn)
+
+
+def _content_of(example: Example) -> str:
+    """Return what is compared; a NUL, which no usable text holds, stands between two texts."""
+    return example.text if example.pair is None else f"{example.text.strip()}\0{example.pair.strip()}"
 
 
 def _bytes_of(text: str) -> bytes:
@@ -97,16 +103,19 @@ def _join_near(distinct: list[str], threshold: float) -> np.ndarray:
     parents = list(range(len(distinct)))
     rejected: set[tuple[int, int]] = set()
 
-    # Texts are at most `LONGEST_CHARACTERS` long here, so 128 sets of hashes take at most about 50 MB.
-    @lru_cache(maxsize=128)
-    def grams(number: int) -> np.ndarray:
-        return shingle(normalise(distinct[number]))
+    # Texts are at most `LONGEST_CHARACTERS` long here, so 256 sets of hashes take at most about 100 MB.
+    @lru_cache(maxsize=256)
+    def grams(text: str) -> np.ndarray:
+        return shingle(text)
+
+    def alike(left: str, right: str) -> bool:
+        return left == right or _alike(grams(left), grams(right), threshold)
 
     for pair in _propose(keys):
         left, right = _root(parents, pair[0]), _root(parents, pair[1])
         if left == right or pair in rejected:
             continue
-        if _alike(grams(pair[0]), grams(pair[1]), threshold):
+        if all(map(alike, *(normalise(distinct[number]).split("\0") for number in pair))):
             parents[max(left, right)] = min(left, right)
         elif len(rejected) < _REMEMBERED_PAIRS:
             rejected.add(pair)

@@ -1,9 +1,11 @@
-"""What a row becomes: an example with an id, its text and its gold label; and the data set they form."""
+"""What a row becomes: an example with an id, its text or two and its gold label; and the data set they form."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from whichtune.errors import DataError
 
 SPLITS = ("train", "validation", "test")
 
@@ -19,8 +21,13 @@ class Example:
     id: str
     split: str
     text: str
-    gold: str
+    gold: str | None
+    """The label; None where it is not known, which only rows to be predicted may have."""
     origin: str
+    pair: str | None = None
+    """The second text, where a row has two."""
+    group: str | None = None
+    """What kind of row it is, where the source says so; predictions carry it."""
 
 
 @dataclass(frozen=True)
@@ -72,5 +79,13 @@ class DataSet:
     examples: Mapping[str, tuple[Example, ...]]
     labels: tuple[str, ...]
     fingerprint: str
-    """SHA-256 over ids, texts, labels and splits, in order."""
+    """SHA-256 over ids, texts, labels, groups and splits, in order."""
     report: DataReport
+
+
+def second_texts(examples: Sequence[Example]) -> list[str]:
+    """Return the second text of each example, or say which has none."""
+    for example in examples:
+        if example.pair is None:
+            raise DataError(f"{example.origin} has no second text", remedy="name its column: `data.columns.pair`")
+    return [str(example.pair) for example in examples]

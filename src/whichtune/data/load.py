@@ -28,7 +28,7 @@ def load_data(spec: DataSpec) -> DataSet:
     sizes are taken, so that the sizes are met.
     """
     source = read_source(spec.source, spec.columns)
-    sieve = Sieve(spec.columns)
+    sieve = Sieve(spec.columns, frozenset(spec.unlabeled) - frozenset(spec.labels or ()))
     whole = _cut(spec, _sift(spec, source, sieve))
     if spec.duplicates == "keep":
         chosen = _size(spec, whole)
@@ -66,7 +66,7 @@ def _note_rare(labels: Sequence[str], splits: Splits) -> Iterator[str]:
 
 def choose_labels(given: tuple[str, ...] | None, splits: Splits) -> tuple[str, ...]:
     """Return the labels in order; a label that training does not know, or a lone one, is refused."""
-    known = {example.gold for example in splits["train"]}
+    known = {example.gold for example in splits["train"] if example.gold is not None}
     labels = given or tuple(sorted(known, key=_label_order))
     if len(labels) < 2:
         raise DataError(
@@ -84,9 +84,13 @@ def choose_labels(given: tuple[str, ...] | None, splits: Splits) -> tuple[str, .
 
 
 def fingerprint_data(splits: Splits, labels: Sequence[str]) -> str:
-    """Hash ids, texts, labels and splits, in order."""
-    rows = (part for name in SPLITS for one in splits[name] for part in (name, one.id, one.text, one.gold))
-    return fingerprint_texts([str(len(labels)), *labels, *rows])
+    """Hash ids, texts, labels, groups and splits, in order."""
+    examples = [(name, one) for name in SPLITS for one in splits[name]]
+    plain = all(one.pair is None and one.group is None for _, one in examples)
+    form = [] if plain else ["second texts and groups"]
+    rows = (part for name, one in examples for part in (name, one.id, one.text, one.gold or ""))
+    more = () if plain else (part for _, one in examples for part in (one.pair or "", one.group or ""))
+    return fingerprint_texts([*form, str(len(labels)), *labels, *rows, *more])
 
 
 def _sift(spec: DataSpec, source: Rows, sieve: Sieve) -> dict[str, list[Example]]:
@@ -161,7 +165,7 @@ def _unknown_label(name: str, unknown: Sequence[Example], labels: Sequence[str],
     where = "not one of `data.labels`" if named and unknown[0].gold not in labels else "unseen in training"
     more = f" ({len(unknown)} {name} rows like it)" if len(unknown) > 1 else ""
     shown = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
-    near = did_you_mean(unknown[0].gold, [label for label in labels if label != unknown[0].gold])
+    near = did_you_mean(str(unknown[0].gold), [label for label in labels if label != unknown[0].gold])
     mend = "correct the row, take it out, or give training rows of this label (more with a greater `data.sizes.train`)"
     return DataError(
         f"{unknown[0].origin}, in the {name} split, has a label {where}{more}",

@@ -56,7 +56,7 @@ def draw_order(examples: Sequence[Example], spec: SplitSpec, purpose: str) -> li
     order = sorted(range(len(examples)), key=hashes.__getitem__)
     if not spec.stratify:
         return order
-    by_label: dict[str, list[int]] = defaultdict(list)
+    by_label: dict[str | None, list[int]] = defaultdict(list)
     for place in order:
         by_label[examples[place].gold].append(place)
     keys = {place: (rank + 0.5) / len(own) for own in by_label.values() for rank, place in enumerate(own)}

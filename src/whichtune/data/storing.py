@@ -12,7 +12,8 @@ from whichtune.data.examples import SPLITS, DataReport, DataSet, Example
 from whichtune.errors import DataError
 from whichtune.fetch.atomic import writing
 
-COLUMNS = ("id", "split", "text", "gold", "origin")
+COLUMNS = ("id", "split", "text", "gold", "origin", "pair", "group")
+"""The fields of an example; second texts and groups are null where there are none."""
 
 
 def write_examples(path: Path, data: DataSet) -> None:

@@ -2,8 +2,8 @@
 
 adapter/
   adapter.safetensors     the trained tensors, head included
-  adapter.json            backbone, method, head, streams, labels
-  sample.json             a few texts, and the logits the trained model gave for them
+  adapter.json            backbone, method, task, head, streams, labels
+  sample.json             a few rows (a text, or a text and its second), and the logits the trained model gave for them
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from whichtune.data.examples import Example
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.build import build_assembly
 from whichtune.engine.tolerances import TOLERANCES, distance
@@ -30,9 +30,12 @@ from whichtune.models.batch import collate
 from whichtune.spec.backbones import BackboneSpec
 from whichtune.spec.methods import MethodSpec
 from whichtune.spec.seeds import Streams
+from whichtune.spec.tasks import TaskSpec
+from whichtune.tasks import build_task
+from whichtune.tasks.contract import Task
 
 SAMPLE_ROWS = 8
-"""Texts whose logits prove a saved adapter."""
+"""Rows whose logits prove a saved adapter."""
 
 
 class AdapterCard(BaseModel):
@@ -44,6 +47,7 @@ class AdapterCard(BaseModel):
     weights: str
     """Fingerprint of the backbone's weights."""
     method: MethodSpec
+    task: TaskSpec
     labels: tuple[str, ...]
     outputs: int
     head_dropout: float
@@ -52,14 +56,15 @@ class AdapterCard(BaseModel):
     stream: int
 
 
-def save_adapter(folder: Path, assembly: Assembly, card: AdapterCard, texts: Sequence[str]) -> int:
-    """Write an adapter and its sample; return the size of its tensors in bytes."""
+def save_adapter(folder: Path, assembly: Assembly, card: AdapterCard, rows: Sequence[Example]) -> int:
+    """Write an adapter and its sample rows; return the size of its tensors in bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in assembly.attachment.saved.items()}
     with writing(folder / "adapter.safetensors") as temporary:
         save_file(tensors, temporary)
-    logits = sample_logits(assembly, texts, card.max_length)
-    write_text(folder / "sample.json", json.dumps({"texts": list(texts), "logits": logits.tolist()}))
+    sample = [[row.text, row.pair] for row in rows]
+    logits = sample_logits(assembly, build_task(card.task, card.labels), rows, card.max_length)
+    write_text(folder / "sample.json", json.dumps({"rows": sample, "logits": logits.tolist()}))
     write_text(folder / "adapter.json", card.model_dump_json(indent=1))
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
@@ -88,9 +93,9 @@ def load_adapter(folder: Path, backbone: Backbone) -> Assembly:
     return assembly
 
 
-def sample_logits(assembly: Assembly, texts: Sequence[str], max_length: int) -> Tensor:
-    """Return the unmerged logits of a few texts in one batch, on the CPU in fp32."""
-    encoded = assembly.backbone.encoder.encode(list(texts), np.full(len(texts), -1), max_length)
+def sample_logits(assembly: Assembly, task: Task, rows: Sequence[Example], max_length: int) -> Tensor:
+    """Return the unmerged logits of a few rows in one batch, on the CPU in fp32."""
+    encoded = task.encode(rows, assembly.backbone.encoder, max_length)
     batch = collate(encoded, range(len(encoded))).to(assembly.device)
     with assembly.predicting(merge=False):
         return assembly(batch).float().cpu()
@@ -100,9 +105,13 @@ def check_adapter(folder: Path, backbone: Backbone) -> dict[str, Any]:
     """Reload an adapter and compare its logits with the stored ones; the backbone is given back as it was."""
     card = load_card(folder)
     stored = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
+    rows = [
+        Example(str(place), "sample", text, None, f"sample.json:{place}", pair)
+        for place, (text, pair) in enumerate(stored["rows"], start=1)
+    ]
     assembly = load_adapter(folder, backbone)
     try:
-        logits = sample_logits(assembly, stored["texts"], card.max_length)
+        logits = sample_logits(assembly, build_task(card.task, card.labels), rows, card.max_length)
     finally:
         assembly.attachment.detach()
     apart = distance(logits, torch.tensor(stored["logits"]))

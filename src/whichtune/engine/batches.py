@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whichtune.engine.sampling import balance, stratify
 from whichtune.models.batch import Batch, Encoded, collate
 from whichtune.spec.seeds import Streams
 from whichtune.spec.training import TrainingSpec
@@ -40,6 +41,14 @@ def order_rows(lengths: np.ndarray, training: TrainingSpec, streams: Streams, ep
     return _grouped(order, lengths, training.batch_size, generator)
 
 
+def draw_rows(encoded: Encoded, training: TrainingSpec, streams: Streams, epoch: int) -> np.ndarray:
+    """Return one epoch's rows in order, as `sampling` draws them."""
+    if training.sampling == "shuffled":
+        return order_rows(encoded.lengths, training, streams, epoch)
+    draw = stratify if training.sampling == "stratified" else balance
+    return draw(encoded.targets, training.batch_size, streams, epoch)
+
+
 def _grouped(order: np.ndarray, lengths: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
     """Sort random windows by length and shuffle their batches; a short last batch stays last."""
     window = size * WINDOW_BATCHES
@@ -54,7 +63,7 @@ def step_batches(encoded: Encoded, training: TrainingSpec, streams: Streams) -> 
     """Yield, without end, the batches of each optimizer step."""
     epoch = 0
     while True:
-        order = order_rows(encoded.lengths, training, streams, epoch)
+        order = draw_rows(encoded, training, streams, epoch)
         stops = range(0, len(order), training.batch_size)
         batches = [order[start : start + training.batch_size] for start in stops]
         for start in range(0, len(batches), training.accumulate):

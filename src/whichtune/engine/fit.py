@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from whichtune.engine.assembly import Assembly
@@ -38,8 +39,8 @@ class Listener(Protocol):
         """One step is done, of so many."""
         ...
 
-    def on_validation(self, step: int, score: float) -> None:
-        """The validation split was scored."""
+    def on_validation(self, step: int, score: float, metrics: Mapping[str, float | None]) -> None:
+        """The validation split was scored: the study's own metric, higher being better, and all metrics by name."""
         ...
 
 
@@ -59,6 +60,8 @@ class Run:
     clock: PhaseClock
     total_steps: int
     listeners: Sequence[Listener] = ()
+    weights: Tensor | None = None
+    """[classes]: what each class weighs in the training loss; None where all weigh 1."""
     step: int = 0
     failure: TrialError | None = None
     watch: GradientWatch = field(init=False)
@@ -100,7 +103,7 @@ def advance(run: Run) -> None:
         run.arithmetic.scaler.step(run.optimizer)
         run.arithmetic.scaler.update()
         if run.assembly.attachment.after_step is not None:
-            run.assembly.attachment.after_step()
+            run.assembly.attachment.after_step(run.step + 1)
         run.schedule.step()
         run.optimizer.zero_grad(set_to_none=True)
     run.step += 1
@@ -111,9 +114,12 @@ def advance(run: Run) -> None:
 
 
 def accumulate(run: Run) -> float:
-    """Add up the gradients of one step's batches: losses are summed and divided once by all valid targets."""
+    """Add up the gradients of one step's batches: losses are summed and divided once by all valid targets.
+
+    Where classes have weights, both the sum and the divisor are weighted.
+    """
     batches = [batch.to(run.assembly.device) for batch in next(run.batches)]
-    targets = sum(run.task.count(batch.targets) for batch in batches)
+    targets = sum(run.task.count(batch.targets, run.weights) for batch in batches)
     if targets == 0:
         raise TrialError(f"step {run.step + 1} has no valid target; check labels and `max_length`")
     total = 0.0
@@ -122,8 +128,10 @@ def accumulate(run: Run) -> float:
         torch.manual_seed(run.key.derive("modules"))  # what the family's own dropout modules draw from
         with run.arithmetic.forward():
             outputs = run.assembly(batch)
-        summed, _ = run.task.loss(outputs, batch.targets)
+        summed, _ = run.task.loss(outputs, batch.targets, run.weights)
         share = summed / targets
         run.arithmetic.scaler.scale(share).backward()
         total += float(share.detach())
+    if run.assembly.attachment.penalty is not None:
+        run.arithmetic.scaler.scale(run.assembly.attachment.penalty()).backward()
     return total

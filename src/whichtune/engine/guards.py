@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from whichtune.errors import DeadGradientError, DoesNotFitError, NonFiniteError, TrialError
+from whichtune.engine.assembly import Assembly
+from whichtune.errors import DeadGradientError, DoesNotFitError, ModelError, NonFiniteError, TrialError
 
 TELLING_STEPS = 3
 """Steps a shorter run must have had: one may be at learning rate 0, and LoRA's A has a gradient from then on."""
@@ -75,6 +76,18 @@ def require_finite(loss: float, norm: float, step: int) -> None:
     for thing, value in (("loss", loss), ("gradient norm", norm)):
         if not math.isfinite(value):
             raise NonFiniteError(f"{thing} became {value} at step {step}; a lower learning rate or warm-up may help")
+
+
+def require_room(assembly: Assembly, max_length: int) -> None:
+    """Refuse a length that leaves no positions for the virtual rows in front of the text."""
+    rows, limit = assembly.attachment.rows_in_front, assembly.backbone.encoder.max_positions
+    if rows and limit is not None and max_length + rows > limit:
+        raise ModelError(
+            f"training.max_length beside {rows} virtual rows",
+            value=max_length,
+            allowed=f"at most {limit - rows}: the model has {limit} positions",
+            remedy="lower `training.max_length` or `virtual_tokens`",
+        )
 
 
 def require_only(optimizer: torch.optim.Optimizer, trained: Mapping[str, nn.Parameter]) -> None:

@@ -15,17 +15,30 @@ from whichtune.spec.training import TrainingSpec
 
 
 def build_optimizer(
-    trained: Mapping[str, nn.Parameter], learning_rate: float, training: TrainingSpec
+    trained: Mapping[str, nn.Parameter],
+    learning_rate: float,
+    training: TrainingSpec,
+    head_learning_rate: float | None = None,
 ) -> torch.optim.AdamW:
-    """AdamW over exactly the trained tensors; matrices decay, vectors (biases, norms) do not."""
-    decayed = [tensor for tensor in trained.values() if tensor.dim() >= 2]
-    others = [tensor for tensor in trained.values() if tensor.dim() < 2]
+    """AdamW over exactly the trained tensors; matrices decay, vectors (biases, norms) do not.
+
+    The head may have a rate of its own: rows of a soft prompt need steps that would throw a head about.
+    """
+    head = {name: tensor for name, tensor in trained.items() if name.startswith("head.")}
+    others = {name: tensor for name, tensor in trained.items() if name not in head}
+    parts = ((others, learning_rate), (head, head_learning_rate or learning_rate))
     groups = [
-        {"params": tensors, "weight_decay": decay}
-        for tensors, decay in ((decayed, training.weight_decay), (others, 0.0))
-        if tensors
+        {"params": tensors, "weight_decay": decay, "lr": rate}
+        for part, rate in parts
+        for tensors, decay in _by_decay(part, training)
     ]
     return torch.optim.AdamW(groups, lr=learning_rate, betas=training.betas, eps=training.epsilon, fused=True)
+
+
+def _by_decay(part: Mapping[str, nn.Parameter], training: TrainingSpec) -> list[tuple[list[nn.Parameter], float]]:
+    matrices = [tensor for tensor in part.values() if tensor.dim() >= 2]
+    vectors = [tensor for tensor in part.values() if tensor.dim() < 2]
+    return [(some, decay) for some, decay in ((matrices, training.weight_decay), (vectors, 0.0)) if some]
 
 
 def warm_up_optimizer() -> None:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from whichtune.spec.training import TrainingSpec
+from whichtune.spec.training import PATIENCE, TrainingSpec
 
 Outcome = TypeVar("Outcome")
 
@@ -58,7 +58,7 @@ class Keeper(Generic[Outcome]):
             self.mark, self.waited = score, 0
         else:
             self.waited += 1
-        self.stopped = self.waited >= stopping.patience
+        self.stopped = self.waited >= (stopping.patience or PATIENCE)
 
     def put_back(self) -> None:
         """Give the tensors the values of the kept step."""

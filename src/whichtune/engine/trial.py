@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import Any, TextIO
+
+import torch
 
 from whichtune.data.examples import DataSet
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.batches import plan_steps, step_batches
 from whichtune.engine.fit import Listener, Run, StepFigures, fit
-from whichtune.engine.guards import require_only
+from whichtune.engine.guards import require_only, require_room
 from whichtune.engine.optimizing import Arithmetic, build_optimizer, build_schedule
 from whichtune.engine.predict import predict
 from whichtune.engine.stopping import Keeper
+from whichtune.engine.weighting import weigh_classes
 from whichtune.layers.masks import StepKey
 from whichtune.measure.clock import PhaseClock
 from whichtune.methods import BASELINES
@@ -23,8 +26,9 @@ from whichtune.methods.contracts import Attachment
 from whichtune.models.batch import Encoded
 from whichtune.models.count import count_elements, count_parameters
 from whichtune.records.predictions import Predictions
-from whichtune.records.trial import Parameters
-from whichtune.spec.methods import MethodSpec, TunerBase
+from whichtune.records.trial import Parameters, SplitScores
+from whichtune.spec.method_base import TunerBase
+from whichtune.spec.methods import MethodSpec
 from whichtune.spec.training import TrainingSpec
 from whichtune.tasks.contract import Task
 
@@ -68,14 +72,18 @@ class CurveWriter:
             }
         )
 
-    def on_validation(self, step: int, score: float) -> None:
-        """Write a validation score, higher being better."""
-        self._write({"step": step, "validation_score": score})
+    def on_validation(self, step: int, score: float, metrics: Mapping[str, float | None]) -> None:
+        """Write a validation's score, higher being better, and all its metrics as they are."""
+        self._write({"step": step, "validation_score": score}, {"validation": _known(metrics)})
 
-    def _write(self, line: dict[str, float]) -> None:
-        known = {name: value if math.isfinite(value) else None for name, value in line.items()}
-        self.handle.write(json.dumps(known) + "\n")
+    def _write(self, line: Mapping[str, float], more: Mapping[str, Any] | None = None) -> None:
+        self.handle.write(json.dumps({**_known(line), **(more or {})}) + "\n")
         self.handle.flush()
+
+
+def _known(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Leave out what JSON has no word for."""
+    return {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
 
 
 @dataclass
@@ -109,10 +117,15 @@ class TunerTrial:
         self.assembly.recompute = self.training.gradient_checkpointing
         encoded = self.material.encoded["train"]
         plan = plan_steps(len(encoded), self.training)
-        optimizer = build_optimizer(attachment.trained, self.method.learning_rate, self.training)
+        require_room(self.assembly, self.training.max_length)
+        rates = (self.method.learning_rate, self.training, self.method.head_learning_rate)
+        optimizer = build_optimizer(attachment.trained, *rates)
         require_only(optimizer, attachment.trained)
         arithmetic = Arithmetic(self.training.precision, self.assembly.device)
         key = _key(attachment)
+        weights = weigh_classes(self.training, self.material.task.labels, encoded.targets)
+        if attachment.plan is not None:
+            attachment.plan(plan.total)
         return Run(
             assembly=self.assembly,
             task=self.material.task,
@@ -126,14 +139,16 @@ class TunerTrial:
             clock=self.clock,
             total_steps=plan.total,
             listeners=self.listeners,
+            weights=None if weights is None else torch.from_numpy(weights).to(self.assembly.device),
         )
 
     def _keeper(self, per_epoch: int, total: int, arithmetic: Arithmetic) -> Keeper[tuple[Predictions, bool]]:
         def validate(step: int) -> tuple[float, tuple[Predictions, bool]]:
             outcome = self._predict("validation", arithmetic, "validate")
-            score = first_score(self.material.task, outcome[0])
+            scores = self.material.task.evaluate(outcome[0])
+            score, metrics = first_score(scores), {one.name: one.value for one in scores.metrics}
             for listener in self.listeners:
-                listener.on_validation(step, score)
+                listener.on_validation(step, score, metrics)
             return score, outcome
 
         every = self.training.validate_every or per_epoch
@@ -160,9 +175,9 @@ def run_baseline(method: MethodSpec, material: Material, clock: PhaseClock) -> O
     return Outcome(tables)
 
 
-def first_score(task: Task, predictions: Predictions) -> float:
+def first_score(scores: SplitScores) -> float:
     """Return the study's own metric, turned so that higher is better."""
-    first = task.evaluate(predictions).metrics[0]
+    first = scores.metrics[0]
     value = float("nan") if first.value is None else first.value
     return value if first.direction == "higher" else -value
 
@@ -171,8 +186,10 @@ def count_assembly(assembly: Assembly) -> tuple[Parameters, str]:
     """Count logical elements of trunk, head and added ones; return why theory is missing, where it is."""
     attachment = assembly.attachment
     measured = count_elements((attachment.trained | attachment.inert).values())
+    named = attachment.saved | attachment.trained | attachment.inert
+    beside = {id(tensor) for name, tensor in named.items() if name.startswith("added.")}
     counts = Parameters(
-        trunk=count_parameters(assembly.backbone.trunk) - attachment.added,
+        trunk=count_elements(one for one in assembly.backbone.trunk.parameters() if id(one) not in beside),
         head=count_parameters(assembly.head),
         added=attachment.added,
         trainable=measured,

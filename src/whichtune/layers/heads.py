@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import gelu, relu
 
-HeadForm = Literal["linear", "dense-tanh"]
+from whichtune.models.head_forms import HEAD_FORMS, HeadForm, count_head
+
+__all__ = ["Head", "HeadForm", "HeadRequest", "count_head"]
+
 INITIAL_SPREAD = 0.02
 """Standard deviation of new weights, as BERT was initialised (Devlin et al. 2019)."""
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": relu, "gelu": gelu}
 
 
 @dataclass(frozen=True)
@@ -24,33 +29,38 @@ class HeadRequest:
 class Head(nn.Module):
     """A classifier over pooled rows: [B, hidden] -> [B, outputs].
 
-    `linear` is dropout and one matrix (BERT); `dense-tanh` puts a dense layer and tanh before it (RoBERTa).
+    Its form is the family's own: one matrix, or a dense layer, an activation and perhaps a norm before it
+    (`models/head_forms.py`), with dropout where the family has it.
     """
 
     def __init__(self, form: HeadForm, hidden: int, request: HeadRequest, dropout: float) -> None:
         super().__init__()
+        shape = HEAD_FORMS[form]
         self.form: HeadForm = form
         self.dropout = nn.Dropout(dropout)
-        self.dense = nn.Linear(hidden, hidden) if form == "dense-tanh" else None
+        self.dense = None if shape.activation is None else nn.Linear(hidden, hidden, bias=shape.bias)
+        self.norm = nn.LayerNorm(hidden, bias=False) if shape.norm else None
         self.out = nn.Linear(hidden, request.outputs)
 
     def initialise(self, seed: int) -> None:
-        """Draw the weights from a normal distribution and set the biases to zero."""
+        """Draw the weights from a normal distribution and set the biases to zero; a norm starts at one."""
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for linear in filter(None, (self.dense, self.out)):
                 linear.weight.copy_(torch.empty(linear.weight.shape).normal_(0, INITIAL_SPREAD, generator=generator))
-                linear.bias.zero_()
+                for name, tensor in linear.named_parameters():
+                    if name == "bias":
+                        tensor.zero_()
+            if self.norm is not None:
+                self.norm.weight.fill_(1)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Return the outputs, in the head's own dtype."""
-        rows = self.dropout(pooled.to(self.out.weight.dtype))
-        if self.dense is not None:
-            rows = self.dropout(torch.tanh(self.dense(rows)))
-        return self.out(rows)
-
-
-def count_head(form: HeadForm, hidden: int, outputs: int) -> int:
-    """Count a head's parameters from its sizes."""
-    dense = hidden * hidden + hidden if form == "dense-tanh" else 0
-    return dense + hidden * outputs + outputs
+        rows = pooled.to(self.out.weight.dtype)
+        shape = HEAD_FORMS[self.form]
+        if self.dense is not None and shape.activation is not None:
+            rows = self.dropout(rows) if shape.dropout_first else rows
+            rows = ACTIVATIONS[shape.activation](self.dense(rows))
+        if self.norm is not None:
+            rows = self.norm(rows)
+        return self.out(self.dropout(rows))

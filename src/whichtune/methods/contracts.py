@@ -57,11 +57,18 @@ class Attachment:
     """Give the backbone back bit for bit."""
     pooling: str = "default"
     inputs: Inputs = unchanged
+    rows_in_front: int = 0
+    """Virtual rows `inputs` puts in front of every text; they take positions of the model."""
     merge: Callable[[], None] | None = None
     unmerge: Callable[[], None] | None = None
     merge_reason: str = ""
     """Why there is no merge, where there is none."""
-    after_step: Callable[[], None] | None = None
+    plan: Callable[[int], None] | None = None
+    """Told the number of optimizer steps before the first; only a method with a schedule of its own needs it."""
+    penalty: Callable[[], Tensor] | None = None
+    """A regulariser of the method's own, differentiated once a step beside the loss; the curve leaves it out."""
+    after_step: Callable[[int], None] | None = None
+    """Called after each optimizer step, the gradients still there, with the number of steps taken."""
     key: StepKey | None = None
     """Keyed dropout of this attachment; the loop moves it."""
     matched: tuple[str, ...] = ()

@@ -71,7 +71,7 @@ class LastParts:
             return Theory(None, no_formula(backbone))
         norm = sizes.final_norm.parameters if spec.final_norm else 0
         pooler = sizes.pooler.parameters if spec.pooler and spec.pooling == "default" else 0
-        return Theory(min(count, sizes.blocks) * sizes.block.parameters + norm + pooler + size_of(head))
+        return Theory(sizes.last_blocks(count).parameters + norm + pooler + size_of(head))
 
 
 def last_parts(backbone: Backbone, spec: LastLayersSpec | FrozenFeaturesSpec, count: int) -> list[str]:

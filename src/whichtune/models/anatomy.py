@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from whichtune.errors import ModelError, did_you_mean
+from whichtune.models.head_forms import HeadForm, count_head
 
 Word = Literal["query", "key", "value", "output", "mlp-in", "mlp-out"]
 WORDS: tuple[Word, ...] = ("query", "key", "value", "output", "mlp-in", "mlp-out")
-HeadForm = Literal["linear", "dense-tanh"]
+Pooling = Literal["first", "mean", "last"]
 Config = Mapping[str, Any]
 
 
@@ -42,6 +43,13 @@ class Part:
     inert: int = 0
     """Those whose true gradient is zero."""
 
+    def __add__(self, other: Part) -> Part:
+        return Part(self.parameters + other.parameters, self.biases + other.biases, self.inert + other.inert)
+
+    def times(self, count: int) -> Part:
+        """Return so many of it."""
+        return Part(count * self.parameters, count * self.biases, count * self.inert)
+
 
 @dataclass(frozen=True)
 class Extent:
@@ -59,13 +67,17 @@ class Dimensions:
     hidden: int
     """Width of the hidden rows."""
     blocks: int
-    """Number of blocks."""
+    """Number of distinct blocks."""
     embeddings: Part
     """Everything before the blocks."""
     block: Part
     """One block."""
     projections: Mapping[Word, Extent]
     """Each projection of one block."""
+    first_block: Part | None = None
+    """The first block, where it is not like the others."""
+    shared: Part = Part()
+    """Tables beside the blocks, and what stands between two of them."""
     final_norm: Part = Part()
     """The norm after the last block."""
     pooler: Part = Part()
@@ -76,17 +88,17 @@ class Dimensions:
     @property
     def trunk(self) -> Part:
         """All parts of the trunk together."""
-        parts = (self.embeddings, self.final_norm, self.pooler)
-        return Part(
-            sum(part.parameters for part in parts) + self.blocks * self.block.parameters,
-            sum(part.biases for part in parts) + self.blocks * self.block.biases,
-            sum(part.inert for part in parts) + self.blocks * self.block.inert,
-        )
+        return self.embeddings + self.last_blocks(self.blocks) + self.shared + self.final_norm + self.pooler
+
+    def last_blocks(self, count: int) -> Part:
+        """The last blocks together; as many as there are, where more are asked for."""
+        if count < self.blocks or self.first_block is None:
+            return self.block.times(min(count, self.blocks))
+        return self.first_block + self.block.times(self.blocks - 1)
 
     def head(self, outputs: int) -> int:
         """Parameters of a head with so many outputs."""
-        dense = linear(self.hidden, self.hidden) if self.head_form == "dense-tanh" else 0
-        return dense + linear(self.hidden, outputs)
+        return count_head(self.head_form, self.hidden, outputs)
 
 
 @dataclass(frozen=True)
@@ -100,29 +112,36 @@ class Anatomy:
     embeddings: tuple[str, ...]
     """The modules before the blocks, the token table among or inside them."""
     blocks: str
-    """The list of blocks."""
+    """The list of distinct blocks; each has tensors of its own."""
     projections: Mapping[Word, Projection]
     """Word to projection; each word of `WORDS` stands here."""
+    runs: int = 1
+    """How often each block runs before the next one does; more than once where layers share it (ALBERT)."""
     final_norm: str | None = None
     """The norm after the last block, where there is one."""
     pooler: str | None = None
     """The pooler that belongs to the trunk and maps the row it is given to the head's input."""
+    pooler_activation: str | None = None
+    """What follows the pooler, where that is a bare linear map of one row (ALBERT)."""
     head: HeadForm = "linear"
-    """`linear`: dropout, linear. `dense-tanh`: dropout, dense, tanh, dropout, linear; all of it is head, not trunk."""
+    """Form of the family's own classification head (`head_forms.py`); all of it is head, nothing of it is trunk."""
     inert: tuple[str, ...] = ()
     """Tensors of a block, by name relative to it, whose true gradient is zero."""
+    inert_shared: tuple[str, ...] = ()
+    """Tensors of the `shared` modules, by full name, whose true gradient is zero."""
     unread: tuple[str, ...] = ()
     """Tensors of the trunk that no head reaches (a mask token, say)."""
     shared: tuple[str, ...] = ()
-    """Modules outside the blocks that several blocks read, such as a table of relative positions."""
+    """Modules outside the blocks that blocks read or that stand between two of them: a table of relative positions,
+    a convolution behind the first block."""
     position_offset: int = 0
     """What the family adds to the place of a row to find its position row."""
     positions: int | None = None
     """Rows a sequence may have, or None where the family sets no limit."""
     segments: bool = False
     """Whether rows of a first and a second text have embeddings of their own."""
-    pooling: Literal["first", "last"] = "first"
-    """Which row the family's own head reads."""
+    pooling: Pooling = "first"
+    """Which row the family's own head reads, or the mean of all."""
     measure: Callable[[Config], Dimensions] | None = field(default=None, compare=False)
     """Sizes from a configuration, or None where they are not known."""
     unmeasured: str | None = None
@@ -144,6 +163,11 @@ class Anatomy:
 def linear(inputs: int, outputs: int, *, bias: bool = True) -> int:
     """Parameters of one linear map."""
     return inputs * outputs + (outputs if bias else 0)
+
+
+def read_size(config: Config, name: str) -> int:
+    """Return a configuration field that is a number of things."""
+    return int(read_field(config, name))
 
 
 def read_field(config: Config, name: str) -> Any:

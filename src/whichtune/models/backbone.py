@@ -51,7 +51,7 @@ class Backbone:
 
     @property
     def blocks(self) -> nn.ModuleList:
-        """The blocks, in order."""
+        """The distinct blocks, in order; each runs `anatomy.runs` times."""
         return cast(nn.ModuleList, self.trunk.get_submodule(self.anatomy.blocks))
 
     @property
@@ -78,7 +78,8 @@ class Backbone:
     def inert(self) -> tuple[str, ...]:
         """Full names of the tensors whose true gradient is zero."""
         paths = (self.block_path(index) for index in range(len(self.blocks)))
-        return tuple(f"{path}.{name}" for path in paths for name in self.anatomy.inert)
+        own = tuple(f"{path}.{name}" for path in paths for name in self.anatomy.inert)
+        return own + self.anatomy.inert_shared
 
     def block_path(self, index: int) -> str:
         """Return the module path of a block; negative indices count from the end."""
@@ -107,7 +108,7 @@ class Backbone:
 
         `segments` may be narrower than `embedded` when virtual rows were put in front; those belong to segment 0.
         """
-        inputs: dict[str, Tensor] = {"inputs_embeds": embedded, "attention_mask": layout.real}
+        inputs: dict[str, Tensor] = {"inputs_embeds": embedded, "attention_mask": layout.real.long()}
         if "position_ids" in self._takes:
             inputs["position_ids"] = layout.positions + self.anatomy.position_offset
         if segments is not None and "token_type_ids" in self._takes:
@@ -123,14 +124,12 @@ class Backbone:
         if pooling not in POOLINGS:
             allowed = ", ".join(POOLINGS)
             raise ModelError("pooling", value=pooling, allowed=allowed, remedy=did_you_mean(pooling, POOLINGS))
-        if pooling == "mean":
+        way = self.anatomy.pooling if pooling == "default" else pooling
+        if way == "mean":
             return _average(hidden, layout.read)
-        side = self.anatomy.pooling if pooling == "default" else pooling
-        places = layout.first if side == "first" else layout.last
+        places = layout.first if way == "first" else layout.last
         rows = hidden[torch.arange(len(hidden), device=hidden.device), places]
-        if pooling == "default" and self.anatomy.pooler is not None:
-            return self.trunk.get_submodule(self.anatomy.pooler)(rows[:, None])
-        return rows
+        return self._pass_pooler(rows) if pooling == "default" else rows
 
     def unreached(self, pooling: str = "default") -> tuple[str, ...]:
         """Names of the trunk's tensors that a head with this pooling does not reach."""
@@ -139,6 +138,14 @@ class Backbone:
         return tuple(
             name for name in names if name in self.anatomy.unread or (skipped is not None and name.startswith(skipped))
         )
+
+    def _pass_pooler(self, rows: Tensor) -> Tensor:
+        """Pass one row a sequence through the trunk's pooler, where there is one."""
+        path, activation = self.anatomy.pooler, self.anatomy.pooler_activation
+        if path is None:
+            return rows
+        pooler = self.trunk.get_submodule(path)
+        return pooler(rows[:, None]) if activation is None else self.trunk.get_submodule(activation)(pooler(rows))
 
     @property
     def _tokens(self) -> nn.Embedding:

@@ -44,15 +44,24 @@ class TextEncoder:
         """SHA-256 over everything that decides the ids and segments of a text."""
         return fingerprint_texts([self.tokenizer.to_str(), str(self.segments), self.cut_side])
 
-    def encode(self, texts: Sequence[str], targets: np.ndarray, max_length: int) -> Encoded:
-        """Encode texts with their special tokens; longer ones are cut to `max_length` tokens and counted."""
-        if len(texts) != len(targets):
-            raise ValueError(f"{len(texts)} texts and {len(targets)} targets")
-        tokenizer = self._limit(max_length)
+    def encode(
+        self, texts: Sequence[str], targets: np.ndarray, max_length: int, pairs: Sequence[str] | None = None
+    ) -> Encoded:
+        """Encode texts with their special tokens; longer ones are cut to `max_length` tokens and counted.
+
+        With `pairs`, the second text of each row, both stand in one row in the form of the tokenizer's own template
+        (BERT: `[CLS] a [SEP] b [SEP]`, RoBERTa: `<s> a </s></s> b </s>`), and the longer text is cut first: a token
+        at a time off whichever has more, until the row fits.
+        """
+        if len(texts) != len(targets) or (pairs is not None and len(pairs) != len(texts)):
+            seconds = "" if pairs is None else f", {len(pairs)} second texts"
+            raise ValueError(f"{len(texts)} texts{seconds} and {len(targets)} targets")
+        tokenizer = self._limit(max_length, pairs=pairs is not None)
+        inputs: Sequence[Any] = texts if pairs is None else list(zip(texts, pairs, strict=True))
         ids, segments, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int8)], [np.zeros(1, np.int64)]
         over_long: list[int] = []
         for start in range(0, len(texts), CHUNK_TEXTS):
-            rows = tokenizer.encode_batch_fast(list(texts[start : start + CHUNK_TEXTS]))
+            rows = tokenizer.encode_batch_fast(list(inputs[start : start + CHUNK_TEXTS]))
             ids.append(_flatten([row.ids for row in rows], np.int32))
             if self.segments:
                 segments.append(_flatten([row.type_ids for row in rows], np.int8))
@@ -68,17 +77,21 @@ class TextEncoder:
             over_long=tuple(over_long),
         )
 
-    def _limit(self, max_length: int) -> Tokenizer:
+    def _limit(self, max_length: int, *, pairs: bool) -> Tokenizer:
         """Return a copy that cuts at `max_length`, so that no call leaves a trace in this encoder."""
         if self.max_positions is not None and max_length > self.max_positions:
             allowed = f"at most {self.max_positions}, the positions of the model"
             raise ModelError("max_length", value=max_length, allowed=allowed, remedy="lower `max_length`")
-        special = self.tokenizer.num_special_tokens_to_add(False)
-        if max_length <= special:
-            allowed = f"at least {special + 1}: the tokenizer adds {special} special tokens to each text"
+        special, texts = self.tokenizer.num_special_tokens_to_add(pairs), 2 if pairs else 1
+        if pairs and special == self.tokenizer.num_special_tokens_to_add(False):
+            remedy = "choose a backbone whose tokenizer has a template for pairs"
+            raise ModelError("the tokenizer puts no token between two texts", remedy=remedy)
+        if max_length < special + texts:
+            of = "pair" if pairs else "text"
+            allowed = f"at least {special + texts}: the tokenizer adds {special} special tokens to each {of}"
             raise ModelError("max_length", value=max_length, allowed=allowed)
         tokenizer = copy_tokenizer(self.tokenizer)
-        tokenizer.enable_truncation(max_length, direction=self.cut_side)
+        tokenizer.enable_truncation(max_length, strategy="longest_first", direction=self.cut_side)
         return tokenizer
 
     def _check_ids(self, tokens: np.ndarray) -> None:

@@ -76,7 +76,7 @@ def read_config(folder: Path) -> Any:
 
 
 def keep_blocks(plan: TrunkPlan, count: int | None) -> None:
-    """Cut the configuration to its first blocks, and note it."""
+    """Cut the configuration to its first blocks, or to the first runs of a block that is shared, and note it."""
     plan.total_blocks = getattr(plan.config, "num_hidden_layers", None)
     if count is None:
         return
@@ -84,10 +84,16 @@ def keep_blocks(plan: TrunkPlan, count: int | None) -> None:
         raise ModelError("keep_blocks", value=count, remedy="this family's configuration does not say how many it has")
     if count > plan.total_blocks:
         raise ModelError("keep_blocks", value=count, allowed=f"1 to {plan.total_blocks}, the blocks of the model")
+    anatomy = describe_family(plan.plain)
+    sizes = None if anatomy is None else anatomy.dimensions(plan.plain)
+    shared = anatomy is not None and anatomy.runs > 1
+    if shared and (sizes is None or sizes.blocks > 1):
+        raise ModelError("keep_blocks", value=count, remedy="blocks that share weights in several groups cannot be cut")
     plan.config.num_hidden_layers = count
     if getattr(plan.config, "layer_types", None):
         plan.config.layer_types = plan.config.layer_types[:count]
-    plan.notes.append(f"kept the first {count} of {plan.total_blocks} blocks")
+    what = "runs of the shared block" if shared else "blocks"
+    plan.notes.append(f"kept the first {count} of {plan.total_blocks} {what}")
 
 
 def find_trunk_class(config: Any) -> Any:

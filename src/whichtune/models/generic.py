@@ -17,7 +17,7 @@ from whichtune.errors import ModelError
 from whichtune.models.anatomy import Anatomy, Config, Projection, Word
 from whichtune.models.leftovers import sort_leftovers
 from whichtune.models.observe import Call, Trace, observe
-from whichtune.models.shifts import find_inert, is_causal
+from whichtune.models.shifts import find_inert, is_causal, is_deaf
 
 NAMES: Mapping[Word, frozenset[str]] = {
     "query": frozenset({"query", "q", "q_proj", "q_lin", "query_proj", "to_q", "wq"}),
@@ -50,6 +50,8 @@ def find_anatomy(trunk: Any, config: Config) -> Anatomy:
     trace = observe(trunk)
     blocks = find_blocks(trunk, trace, family)
     projections = find_projections(trunk, blocks, trace, family)
+    if is_deaf(trunk, trace):
+        refuse(family, "rows that look at each other", "a last row that does not depend on the first token")
     norm = find_final_norm(trunk, blocks, trace, family)
     pooler = find_pooler(trunk, trace, family)
     owned = tuple(path for path in (blocks, norm, pooler) if path is not None)
@@ -174,7 +176,7 @@ def find_pooler(trunk: nn.Module, trace: Trace, family: str) -> str | None:
 
 def refuse(family: str, wanted: str, seen: str) -> NoReturn:
     """Raise the error for a part that was not found."""
-    remedy = "add the family to the table in `whichtune/models/families.py`, or choose a backbone of a listed family"
+    remedy = "add the family to the table in `whichtune/models/families/`, or choose a backbone of a listed family"
     raise ModelError(f"{family}: its structure does not show {wanted}; seen: {seen}", remedy=remedy)
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from whichtune.errors import ModelError
-from whichtune.models.observe import Trace, run_ids
+from whichtune.models.observe import Trace, find_table, run_ids
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ def sort_leftovers(trunk: Any, owned: tuple[str, ...], trace: Trace) -> Leftover
     unread = find_unread(trunk, names, trace)
     owners = dict.fromkeys(name.rpartition(".")[0] for name in names if name not in unread)
     before = [path for path in owners if _makes_rows(path, trace)]
-    offset, positions = find_positions(trunk, (home, *before))
+    offset, positions = find_positions(trunk, (home, *before), trace)
     return Leftovers(
         tokens=tokens,
         embeddings=(home, *before),
@@ -45,11 +44,8 @@ def sort_leftovers(trunk: Any, owned: tuple[str, ...], trace: Trace) -> Leftover
 
 def find_tokens(trunk: Any) -> str:
     """Return the path of the token table."""
-    table = trunk.get_input_embeddings()
-    paths = [path for path, module in trunk.named_modules() if module is table]
-    if not isinstance(table, nn.Embedding) or not paths:
-        raise ModelError("the trunk has no plain token table", value=type(table).__name__)
-    return paths[0]
+    table = find_table(trunk)
+    return next(path for path, module in trunk.named_modules() if module is table)
 
 
 def widest_home(tokens: str, owned: tuple[str, ...]) -> str:
@@ -79,10 +75,10 @@ def find_unread(trunk: Any, names: list[str], trace: Trace) -> tuple[str, ...]:
     return tuple(name for name, gradient in zip(names, gradients, strict=True) if gradient is None)
 
 
-def find_positions(trunk: Any, places: tuple[str, ...]) -> tuple[int, int | None]:
+def find_positions(trunk: Any, places: tuple[str, ...], trace: Trace) -> tuple[int, int | None]:
     """Return what a family adds to a row's place, and the rows a sequence may have, by its table of positions.
 
-    A table with a padding row counts from behind it. Where the configuration allows fewer rows, its word is taken.
+    Where the configuration allows fewer rows, its word is taken.
     """
     limit = getattr(trunk.config, "max_position_embeddings", None)
     limit = limit if isinstance(limit, int) and limit > 0 else None
@@ -91,10 +87,18 @@ def find_positions(trunk: Any, places: tuple[str, ...]) -> tuple[int, int | None
             continue
         last = path.rpartition(".")[2]
         if "pos" in last or last == "wpe":
-            offset = 0 if module.padding_idx is None else module.padding_idx + 1
+            offset = _find_offset(path, module, trace)
             rows = module.num_embeddings - offset
             return offset, rows if limit is None else min(rows, limit)
     return 0, limit
+
+
+def _find_offset(path: str, table: nn.Embedding, trace: Trace) -> int:
+    """Return the row that the first token looked up; a table that adds on its own is asked from its padding row."""
+    call = trace.once(path)
+    if type(table) is nn.Embedding and call is not None and call.inputs:
+        return int(call.inputs[0].min())
+    return 0 if table.padding_idx is None else table.padding_idx + 1
 
 
 def _inside(name: str, places: tuple[str, ...]) -> bool:

@@ -74,10 +74,22 @@ def observe(trunk: Any) -> Trace:
     return trace
 
 
+def find_table(trunk: Any) -> nn.Embedding:
+    """Return the token table, or raise a `ModelError` where the trunk has no plain one."""
+    try:
+        table = trunk.get_input_embeddings()
+    except NotImplementedError:
+        table = None
+    if not isinstance(table, nn.Embedding):
+        seen = "none" if table is None else type(table).__name__
+        raise ModelError(f"{type(trunk).__name__}: the trunk has no plain token table", value=seen)
+    return table
+
+
 def choose_ids(trunk: Any) -> Tensor:
     """Return [1, W] token ids, none of them padding."""
     pad = getattr(trunk.config, "pad_token_id", None)
-    table = trunk.get_input_embeddings()
+    table = find_table(trunk)
     ids = [index for index in range(min(table.num_embeddings, ROWS + 1)) if index != pad][:ROWS]
     return torch.tensor([ids], device=table.weight.device)
 

@@ -18,13 +18,15 @@ class Keepsake:
     """Named tensors of a module as they were when this was made.
 
     They lie in a temporary folder, one safetensors file a tensor, since resident memory is measured: at no time does
-    more than one of them stand in it twice. The folder goes with `restore`, `close`, or this object.
+    more than one of them stand in it twice. The folder goes with `restore`, `close`, or this object. Tensors on the
+    `meta` device have no values, and nothing is kept of them.
     """
 
     def __init__(self, module: nn.Module, names: Iterable[str]) -> None:
         from safetensors.torch import save_file
 
-        self._tensors = find_tensors(module, names)
+        found = find_tensors(module, names)
+        self._tensors = {name: tensor for name, tensor in found.items() if not tensor.is_meta}
         self._folder = Path(mkdtemp(prefix="whichtune-keepsake-"))
         self._delete = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         for index, tensor in enumerate(self._tensors.values()):

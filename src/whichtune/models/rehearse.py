@@ -16,16 +16,28 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest difference that counts as equal, as a share of the rows' standard deviation."""
 
 
+LONG_ROWS = 80
+"""Rows of the longest text, where the model allows so many: more than one block of attention that works in blocks."""
+
+
 def rehearse(backbone: Backbone) -> None:
-    """Run two short texts in every layout beside the family's own forward, or raise a `ModelError`."""
-    whole = choose_ids(backbone.trunk)[0]
-    part = whole[: max(1, len(whole) // 2)]
+    """Run three texts in every layout beside the family's own forward, or raise a `ModelError`."""
+    texts = choose_texts(backbone)
     with torch.no_grad():
-        own = [run_ids(backbone.trunk, ids[None])[0] for ids in (whole, part)]
-        _compare(backbone, "without padding", own[0], _run(backbone, [whole], "right")[0])
+        own = [run_ids(backbone.trunk, ids[None])[0] for ids in texts]
+        for ids, expected in zip(texts, own, strict=True):
+            _compare(backbone, "without padding", expected, _run(backbone, [ids], "right")[0])
         for side in ("right", "left"):
-            for expected, rows in zip(own, _run(backbone, [whole, part], side), strict=True):
+            for expected, rows in zip(own, _run(backbone, texts, side), strict=True):
                 _compare(backbone, f"with padding on the {side}", expected, rows)
+
+
+def choose_texts(backbone: Backbone) -> list[Tensor]:
+    """Return token ids of a few rows, of half as many, and of many."""
+    few = choose_ids(backbone.trunk)[0]
+    most = LONG_ROWS if backbone.anatomy.positions is None else min(LONG_ROWS, backbone.anatomy.positions)
+    places = torch.arange(most, device=few.device)
+    return [few, few[: max(1, len(few) // 2)], few[places * places % len(few)]]
 
 
 def _run(backbone: Backbone, texts: list[Tensor], side: Side) -> list[Tensor]:
@@ -47,5 +59,5 @@ def _compare(backbone: Backbone, where: str, own: Tensor, ours: Tensor) -> None:
         raise ModelError(
             f"{backbone.anatomy.family}: {where}, its hidden rows differ from the family's own forward "
             f"by {away:.1e} of their standard deviation",
-            remedy="add the family to the table in `whichtune/models/families.py`, or choose another backbone",
+            remedy="add the family to the table in `whichtune/models/families/`, or choose another backbone",
         )

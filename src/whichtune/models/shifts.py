@@ -21,10 +21,19 @@ The true share is 0 and rounding leaves about 1e-4 in float32; where the bias ma
 
 def is_causal(trunk: Any, trace: Trace) -> bool:
     """Whether the first row is blind to the last token."""
+    return _is_blind(trunk, trace, row=0, token=-1)
+
+
+def is_deaf(trunk: Any, trace: Trace) -> bool:
+    """Whether the last row is blind to the first token: no row looks at another, or its attention did not run."""
+    return _is_blind(trunk, trace, row=-1, token=0)
+
+
+def _is_blind(trunk: Any, trace: Trace, *, row: int, token: int) -> bool:
     other = trace.ids.clone()
-    other[0, -1] = trace.ids[0, 0]
+    other[0, token] = trace.ids[0, 1]
     with torch.no_grad():
-        return torch.equal(run_ids(trunk, other)[:, 0], trace.hidden[:, 0])
+        return torch.equal(run_ids(trunk, other)[:, row], trace.hidden[:, row])
 
 
 def find_inert(trunk: nn.Module, blocks: str, projections: Mapping[Word, Projection], trace: Trace) -> tuple[str, ...]:

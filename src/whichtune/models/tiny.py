@@ -15,11 +15,12 @@ from whichtune.spec.digest import digest
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+Value = int | float | str | bool
 SPECIAL = ("[CLS]", "[PAD]", "[SEP]")
 """Special tokens of the byte tokenizer; their ids are 0, 1 and 2."""
 PAD_ID = 1
 POSITIONS = 128
-SIZES: Mapping[str, int | float] = {
+SIZES: Mapping[str, Value] = {
     "vocab_size": len(SPECIAL) + 256,
     "pad_token_id": PAD_ID,
     "bos_token_id": 0,
@@ -34,9 +35,26 @@ SIZES: Mapping[str, int | float] = {
     "attention_probs_dropout_prob": 0.1,
 }
 """Sizes of a tiny model, for those fields its family has."""
-AFTER_PAD: Mapping[str, int | float] = {"max_position_embeddings": POSITIONS + PAD_ID + 1}
-ROBERTA = {**AFTER_PAD, "type_vocab_size": 1}
-FAMILY_SIZES: Mapping[str, Mapping[str, int | float]] = {
+AFTER_PAD: Mapping[str, Value] = {"max_position_embeddings": POSITIONS + PAD_ID + 1}
+ROBERTA: Mapping[str, Value] = {**AFTER_PAD, "type_vocab_size": 1}
+DEBERTA_V3: Mapping[str, Value] = {
+    "type_vocab_size": 0,
+    "relative_attention": True,
+    "position_buckets": 16,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "pos_att_type": "p2c|c2p",
+    "position_biased_input": False,
+}
+MODERNBERT: Mapping[str, Value] = {
+    "local_attention": 16,
+    "cls_token_id": 0,
+    "sep_token_id": 2,
+    "embedding_dropout": 0.1,
+    "attention_dropout": 0.1,
+    "mlp_dropout": 0.1,
+}
+FAMILY_SIZES: Mapping[str, Mapping[str, Value]] = {
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
     "camembert": ROBERTA,
@@ -44,8 +62,26 @@ FAMILY_SIZES: Mapping[str, Mapping[str, int | float]] = {
     "distilbert": {"hidden_dim": 64, "dropout": 0.1, "attention_dropout": 0.1},
     "electra": {"embedding_size": 16},
     "albert": {"embedding_size": 16},
+    "deberta-v2": DEBERTA_V3,
+    "modernbert": MODERNBERT,
 }
 """Fields in which a family differs."""
+UNDECLARED: Mapping[str, frozenset[str]] = {
+    "deberta-v2": frozenset(
+        {
+            "position_buckets",
+            "norm_rel_ebd",
+            "share_att_key",
+            "conv_kernel_size",
+            "conv_groups",
+            "conv_act",
+            "embedding_size",
+            "attention_head_size",
+            "pooler_hidden_size",
+        }
+    ),
+}
+"""Fields that a family's code reads, although its configuration class does not declare them."""
 
 
 def configure_random(spec: RandomBackbone) -> Any:
@@ -56,7 +92,7 @@ def configure_random(spec: RandomBackbone) -> Any:
         near = did_you_mean(spec.family, CONFIG_MAPPING) or "give a model type of `transformers`, such as bert"
         raise ModelError("family of the random backbone", value=spec.family, remedy=near)
     kind: Any = CONFIG_MAPPING[spec.family]
-    fields = {*kind().to_dict(), *kind.attribute_map}
+    fields = {*kind().to_dict(), *kind.attribute_map, *UNDECLARED.get(spec.family, ())}
     for name in spec.config:
         if name not in fields:
             thing = f"`config` of the random backbone: {spec.family} has no field `{name}`"

@@ -43,7 +43,8 @@ class Predictions:
 
     split: str
     ids: list[str]
-    gold: list[str]
+    gold: list[str | None]
+    """None for a row without a gold label; such rows cannot be scored."""
     parsed: list[str | None]
     confidence: np.ndarray
     loss: np.ndarray

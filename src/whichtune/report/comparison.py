@@ -23,13 +23,13 @@ from whichtune.report.scope import list_scope
 from whichtune.spec.read import load_stored_study
 
 
-def compare_study(folder: StudyFolder) -> Comparison:
-    """Compare the candidates of a study: quality beside every cost, with intervals; no recommendation."""
+def compare_study(folder: StudyFolder, split: str = SPLIT) -> Comparison:
+    """Compare the candidates of a study on one split: quality beside every cost, with intervals; no recommendation."""
     study, _ = load_stored_study(folder.spec)
     trials, plan = folder.read_trials(), folder.read_plan()
-    metrics = list_metrics(trials)
+    metrics = list_metrics(trials, split)
     grouped = _by_candidate(trials)
-    evidence = {name: gather_evidence(folder, own) for name, own in grouped.items()}
+    evidence = {name: gather_evidence(folder, own, split) for name, own in grouped.items()}
     probes = folder.read_probes()
     rows = [_describe(own, evidence[name], metrics) for name, own in grouped.items()]
     for row in rows:
@@ -39,7 +39,8 @@ def compare_study(folder: StudyFolder) -> Comparison:
     return Comparison(
         study=study.name,
         folder=str(folder.path),
-        rows_scored=next((one.scores[SPLIT].rows for one in trials if SPLIT in one.scores), None),
+        split=split,
+        rows_scored=next((one.scores[split].rows for one in trials if split in one.scores), None),
         metrics=metrics,
         margin=study.margin,
         margin_amount=amount,
@@ -48,9 +49,9 @@ def compare_study(folder: StudyFolder) -> Comparison:
         candidates=_best_first(rows, metrics),
         unfinished=notes.list_unfinished(trials),
         pairs=pairs,
-        scope=list_scope(rows, metrics[0] if metrics else None),
+        scope=list_scope(rows, metrics[0] if metrics else None, split),
         unequal=notes.list_unequal(trials),
-        traps=notes.list_traps(trials),
+        traps=[*notes.list_traps(trials), *notes.list_unlearned(rows, pairs)],
         notes=[*notes.list_record_notes(trials), *(n for one in evidence.values() for n in find_disagreements(one))],
         data_notes=[*notes.read_data_notes(folder), *notes.list_cuts(trials)],
         shared_costs=notes.sum_shared_costs(folder),

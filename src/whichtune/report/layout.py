@@ -99,7 +99,7 @@ def headline(comparison: Comparison) -> str:
     planned = comparison.trials_planned
     left = 0 if planned is None else planned - sum(comparison.trials.values())
     waiting = f", {left} not started" if left > 0 else ""
-    rows = "" if comparison.rows_scored is None else f"; {count_of(comparison.rows_scored, 'test row')}"
+    rows = "" if comparison.rows_scored is None else f"; {count_of(comparison.rows_scored, f'{comparison.split} row')}"
     return f"Trials: {counts}{waiting}{rows}"
 
 
@@ -118,7 +118,7 @@ def _quality(comparison: Comparison) -> Iterator[Section]:
         return
     first, *others = comparison.metrics
     yield TableSection(
-        title=f"Quality on the test split: {first.title}{_unit(first)}",
+        title=f"Quality on the {comparison.split} split: {first.title}{_unit(first)}",
         columns=("candidate", "trainings", first.title, "95 % interval", "seed sd", "flip sd"),
         rows=[(mark(row), _trainings(row), *_first_cells(row, first)) for row in comparison.candidates],
         right=frozenset({1, 2, 3, 4, 5}),

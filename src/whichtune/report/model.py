@@ -35,7 +35,7 @@ class MetricHead(Record):
 
 
 class Quality(Record):
-    """One metric of one candidate on the test split."""
+    """One metric of one candidate on the split that is compared."""
 
     metric: str
     mean: float | None = None
@@ -184,6 +184,7 @@ class Comparison(Record):
 
     study: str
     folder: str
+    split: str = "test"
     rows_scored: int | None = None
     """Test rows."""
     metrics: list[MetricHead] = Field(default_factory=list)

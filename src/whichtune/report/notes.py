@@ -11,7 +11,7 @@ from whichtune.records.folder import StudyFolder
 from whichtune.records.trial import TrialRecord
 from whichtune.report.costs import COLUMNS
 from whichtune.report.figures import count_of, enumerate_words
-from whichtune.report.model import CandidateRow, Figure, Published, SharedCost, Trap, TrialRow
+from whichtune.report.model import CandidateRow, Figure, PairRow, Published, SharedCost, Trap, TrialRow
 from whichtune.spec.study import ReferenceSpec
 
 
@@ -64,6 +64,26 @@ def list_traps(trials: Iterable[TrialRecord]) -> list[Trap]:
         for sentence in dict.fromkeys(one.traps):
             seen.setdefault(sentence, []).append(name_trial(one))
     return [Trap(sentence=sentence, where=where) for sentence, where in seen.items()]
+
+
+def list_unlearned(rows: Sequence[CandidateRow], pairs: Iterable[PairRow]) -> list[Trap]:
+    """Flag each tuner that is not shown to be better than every baseline it was compared with by the same rows.
+
+    A model that always gives one answer is flagged by its trial; this one tells of the rest, such as a soft prompt
+    that answers both ways and is right no more often than the most frequent label.
+    """
+    baselines = {row.candidate for row in rows if row.baseline}
+    tuners = [row.candidate for row in rows if not row.baseline]
+    shown = {(pair.first, pair.second) for pair in pairs if pair.call.startswith("better")}
+    compared = {name for pair in pairs for name in (pair.first, pair.second)}
+    flagged = {
+        base: [one for one in tuners if one in compared and (one, base) not in shown] for base in sorted(baselines)
+    }
+    return [
+        Trap(sentence=f"not shown to be better than {base}", where=where)
+        for base, where in flagged.items()
+        if where and base in compared
+    ]
 
 
 def name_trial(trial: TrialRecord) -> str:

@@ -19,7 +19,7 @@ from whichtune.stats.pairs import Pair, compare_pair, margin_amount, phrase
 from whichtune.stats.samples import collect_sample
 
 SPLIT = "test"
-"""The split whose scores a report shows."""
+"""The split whose scores a report shows unless another is asked for."""
 AGREEMENT = 1e-4
 """How far a recorded score may be from the one its predictions give: they are kept in float32."""
 
@@ -29,27 +29,38 @@ class Evidence:
     """What the scores of one candidate rest on."""
 
     trials: list[TrialRecord]
-    """Finished, with scores on the test split."""
+    """Finished, with scores on the split."""
+    split: str = SPLIT
     samples: dict[str, CandidateSample] = field(default_factory=dict)
     """Metric to sample, where there is an interval."""
     reason: str | None = None
     """Why there is no sample at all."""
 
+    def value(self, trial: TrialRecord, name: str) -> float | None:
+        """Return the recorded score of one trial."""
+        return next((one.value for one in trial.scores[self.split].metrics if one.name == name), None)
 
-def gather_evidence(folder: StudyFolder, trials: Sequence[TrialRecord]) -> Evidence:
+    def higher(self, name: str) -> bool:
+        """Whether more of the metric is better."""
+        found: list[MetricValue] = [one for one in self.trials[0].scores[self.split].metrics if one.name == name]
+        return found[0].direction == "higher"
+
+
+def gather_evidence(folder: StudyFolder, trials: Sequence[TrialRecord], split: str = SPLIT) -> Evidence:
     """Read a candidate's predictions and reduce them to one sample a metric."""
-    evidence = Evidence([one for one in trials if one.status == "finished" and SPLIT in one.scores])
+    finished = [one for one in trials if one.status == "finished" and split in one.scores]
+    evidence = Evidence(finished, split)
     if not evidence.trials:
         return evidence
     tables: list[Predictions] = []
     for one in evidence.trials:
         path = folder.trial(one.id).predictions
-        table = read_predictions(path, SPLIT).get(SPLIT) if path.is_file() else None
+        table = read_predictions(path, split).get(split) if path.is_file() else None
         if table is None:
-            evidence.reason = f"no test predictions of trial {one.id} on disk"
+            evidence.reason = f"no {split} predictions of trial {one.id} on disk"
             return evidence
         tables.append(table)
-    scores = evidence.trials[0].scores[SPLIT]
+    scores = evidence.trials[0].scores[split]
     labels = [one.label for one in scores.classes] or list(tables[0].labels)
     for metric in scores.metrics:
         known = metric.name in METRICS
@@ -59,9 +70,9 @@ def gather_evidence(folder: StudyFolder, trials: Sequence[TrialRecord]) -> Evide
     return evidence
 
 
-def list_metrics(trials: Iterable[TrialRecord]) -> list[MetricHead]:
+def list_metrics(trials: Iterable[TrialRecord], split: str = SPLIT) -> list[MetricHead]:
     """Return the metrics of a study's trials, the first one first."""
-    values = next((one.scores[SPLIT].metrics for one in trials if SPLIT in one.scores), [])
+    values = next((one.scores[split].metrics for one in trials if split in one.scores), [])
     return [
         MetricHead(name=one.name, title=title_of(one.name), direction=one.direction, unit=one.unit) for one in values
     ]
@@ -69,7 +80,7 @@ def list_metrics(trials: Iterable[TrialRecord]) -> list[MetricHead]:
 
 def describe_quality(evidence: Evidence, metric: MetricHead) -> Quality:
     """Return a candidate's mean, interval and seed spread on one metric."""
-    found = {one.seed: _value(one, metric.name) for one in evidence.trials}
+    found = {one.seed: evidence.value(one, metric.name) for one in evidence.trials}
     known = [value for value in found.values() if value is not None]
     quality = Quality(metric=metric.name, by_seed=found)
     if not known or len(known) < len(found):
@@ -88,9 +99,9 @@ def describe_quality(evidence: Evidence, metric: MetricHead) -> Quality:
 def find_disagreements(evidence: Evidence) -> Iterator[str]:
     """Say where recorded scores are not those of the predictions on disk."""
     for name, sample in evidence.samples.items():
-        values = [_value(one, name) for one in evidence.trials]
+        values = [evidence.value(one, name) for one in evidence.trials]
         recorded = fmean(value for value in values if value is not None) if None not in values else math.nan
-        computed = sample.total if _higher(evidence.trials[0], name) else -sample.total
+        computed = sample.total if evidence.higher(name) else -sample.total
         if not math.isclose(recorded, computed, rel_tol=AGREEMENT, abs_tol=AGREEMENT):
             yield f"{sample.name}: {title_of(name)} is {recorded:.4f} by its records, {computed:.4f} by its predictions"
 
@@ -146,15 +157,6 @@ def _add_interval(quality: Quality, sample: CandidateSample, metric: MetricHead)
     quality.low, quality.high = (low, high) if higher else (-high, -low)
     quality.df = None if math.isinf(estimate.df) else estimate.df
     quality.flip_deviation = math.sqrt(sample.flip_variance) if sample.seeds > 1 else None
-
-
-def _value(trial: TrialRecord, name: str) -> float | None:
-    return next((one.value for one in trial.scores[SPLIT].metrics if one.name == name), None)
-
-
-def _higher(trial: TrialRecord, name: str) -> bool:
-    found: list[MetricValue] = [one for one in trial.scores[SPLIT].metrics if one.name == name]
-    return found[0].direction == "higher"
 
 
 def title_of(name: str) -> str:

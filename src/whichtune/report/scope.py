@@ -12,10 +12,11 @@ INTERVALS = (
     "as fixed."
 )
 ONE_TRAINING = "One training each: this compares these trained models, not the methods."
+VALIDATION = "Validation rows: settings and stopping may have been chosen on them, so these scores flatter."
 TWO_TRAININGS = "Two trainings each: intervals only; a verdict needs three."
 
 
-def list_scope(rows: Sequence[CandidateRow], metric: MetricHead | None) -> list[str]:
+def list_scope(rows: Sequence[CandidateRow], metric: MetricHead | None, split: str = "test") -> list[str]:
     """Return the scope sentences that hold; one that holds for some candidates only names them."""
     scored = [row for row in rows if row.quality]
     varied = [row for row in scored if not row.deterministic]
@@ -25,7 +26,7 @@ def list_scope(rows: Sequence[CandidateRow], metric: MetricHead | None) -> list[
         if held:
             whole = len(held) == len(varied)
             sentences.append(sentence if whole else sentence.replace(" each:", f" each ({', '.join(held)}):"))
-    return sentences
+    return sentences if split == "test" else [VALIDATION, *sentences]
 
 
 def one_candidate(row: CandidateRow, metric: MetricHead) -> str:

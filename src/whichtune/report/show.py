@@ -24,11 +24,14 @@ from whichtune.report.layout import ListSection, Section, TableSection
 from whichtune.report.notes import explain, flatten
 from whichtune.report.quality import title_of
 from whichtune.report.terminal import print_sections
+from whichtune.stats.metrics import METRICS
 
 CONFUSION_LABELS = 12
 """Up to so many labels the confusion matrix is printed."""
 CLASSES_SHOWN = 50
 """Up to so many classes are listed."""
+VALIDATION_METRICS = {"accuracy", "macro_f1", "loss"}
+"""Shown of each validation, beside the study's own metric; the curve keeps all."""
 NOT_SETTINGS = {"kind", "grid", "on", "training"}
 
 
@@ -56,6 +59,7 @@ def lay_out_trial(record: TrialRecord, curve: Sequence[Mapping[str, Any]]) -> li
         _scores(record),
         *_per_split(record),
         ListSection("Training", list(_training(record, curve))),
+        _validations(record, curve),
         TableSection("Parameters", ("part", "elements"), list(_parameters(record)), frozenset({1})),
         _phases(record),
         ListSection("Traps seen", record.traps),
@@ -153,6 +157,32 @@ def _training(record: TrialRecord, curve: Sequence[Mapping[str, Any]]) -> Iterat
     if any(record.cuts.values()):
         yield f"Texts cut: {', '.join(f'{count:,} {split}' for split, count in record.cuts.items())}"
     yield from _outcome(record)
+
+
+def _validations(record: TrialRecord, curve: Sequence[Mapping[str, Any]]) -> Section:
+    """Lay out one row a validation, which is one an epoch unless the study says otherwise."""
+    known = list(dict.fromkeys(name for line in curve for name in line.get("validation", ())))
+    names = [name for name in known if name == known[0] or name in VALIDATION_METRICS]
+    steps_an_epoch = record.steps / record.epochs if record.steps and record.epochs else None
+    losses: list[float] = []
+    rows: list[tuple[str, ...]] = []
+    for line in curve:
+        if line.get("loss") is not None:
+            losses.append(float(line["loss"]))
+        if "validation" not in line:
+            continue
+        epoch = DASH if steps_an_epoch is None else f"{line['step'] / steps_an_epoch:.3g}"
+        trained = f"{sum(losses) / len(losses):.4f}" if losses else DASH
+        values = (_write_metric(name, line["validation"].get(name)) for name in names)
+        rows.append((epoch, f"{line['step']:,}", trained, *values))
+        losses.clear()
+    columns = ("epoch", "step", "training loss", *(title_of(name) for name in names))
+    note = "The training loss is the mean over the steps since the row above." if rows else ""
+    return TableSection("Validations", columns, rows, frozenset(range(len(columns))), note)
+
+
+def _write_metric(name: str, value: float | None) -> str:
+    return format_score(value, METRICS[name].unit if name in METRICS else "nats")
 
 
 def _outcome(record: TrialRecord) -> Iterator[str]:

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from whichtune.errors import SpecError
 from whichtune.spec.faults import Fault
-from whichtune.spec.methods import MethodBase, MethodSpec, grid_faults
+from whichtune.spec.method_base import MethodBase, grid_faults
+from whichtune.spec.methods import MethodSpec
 from whichtune.spec.nodes import Node
 from whichtune.spec.validate import validate
 

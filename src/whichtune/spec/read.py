@@ -18,7 +18,8 @@ from whichtune.spec.conform import Conformer
 from whichtune.spec.faults import Fault, dotted, raise_faults
 from whichtune.spec.grids import check_grid
 from whichtune.spec.members import kinds, specs
-from whichtune.spec.methods import MethodBase, MethodSpec, TunerBase
+from whichtune.spec.method_base import MethodBase, TunerBase
+from whichtune.spec.methods import MethodSpec
 from whichtune.spec.nodes import Node, Place, lay, make_node
 from whichtune.spec.overrides import read_override
 from whichtune.spec.study import StudySpec, crossing_faults

@@ -12,9 +12,11 @@ from whichtune.spec.backbones import BackboneSpec
 from whichtune.spec.base import Partial, Spec, Steps, raise_misfit
 from whichtune.spec.members import kinds, specs
 from whichtune.spec.merge import deep_merge
-from whichtune.spec.methods import BaselineBase, MethodSpec, TunerBase
+from whichtune.spec.method_base import BaselineBase, TunerBase
+from whichtune.spec.methods import HypothesisOnlySpec, MethodSpec
 from whichtune.spec.sources import DataSpec
 from whichtune.spec.tasks import TaskSpec, TextClassificationSpec
+from whichtune.spec.trackers import TrackerSpec
 from whichtune.spec.training import ExecutionSpec, MeasureSpec, TrainingSpec
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
@@ -52,6 +54,8 @@ class StudySpec(Spec):
     """Device, threads, kernels."""
     measure: MeasureSpec = MeasureSpec()
     """Probes and latency."""
+    trackers: dict[Name, TrackerSpec] = Field(default_factory=dict)
+    """Your name for each tracker that gets the figures as well; none decides an outcome."""
     reference: dict[str, ReferenceSpec] = Field(default_factory=dict)
     """Candidate name (`method` or `method@backbone`) to published figures."""
     scales: dict[Name, Annotated[dict[str, Any], Partial(lambda: StudySpec)]] = Field(default_factory=dict)
@@ -67,13 +71,17 @@ class StudySpec(Spec):
                 reference=self.reference,
             )
         )
+        raise_misfit(_text_faults(self))
         return self
 
     def training_of(self, method: MethodSpec) -> TrainingSpec:
-        """Return the held settings with this method's overrides laid over them, validated."""
-        if not isinstance(method, TunerBase) or not method.training:
+        """Return the held settings with this method's overrides laid over them, validated, its patience filled in."""
+        if not isinstance(method, TunerBase):
             return self.training
-        return TrainingSpec.model_validate(deep_merge(self.training.model_dump(), method.training))
+        merged = TrainingSpec.model_validate(deep_merge(self.training.model_dump(), method.training))
+        if merged.stopping is None or merged.stopping.patience is not None:
+            return merged
+        return merged.model_copy(update={"stopping": merged.stopping.model_copy(update={"patience": method.patience})})
 
 
 def crossing_faults(
@@ -103,6 +111,21 @@ def crossing_faults(
             yield ("reference", candidate), _unknown("method", method, methods)
         if backbone and backbone not in known:
             yield ("reference", candidate), _unknown("backbone", backbone, known)
+
+
+def _text_faults(study: StudySpec) -> Iterator[tuple[Steps, str]]:
+    """Say where the task, the columns and the methods do not mean the same number of texts."""
+    kind, pair = study.task.kind, study.data.columns.pair
+    two = study.task.texts == 2
+    if two and pair is None:
+        yield ("data", "columns"), f"{kind} reads two texts: name the column of the second with `pair`"
+    if not two and pair is not None:
+        remedy = "leave `pair` out, or set `task: {kind: pair-classification}`"
+        yield ("data", "columns", "pair"), f"{kind} reads one text; {remedy}"
+    for name, method in study.methods.items():
+        if isinstance(method, HypothesisOnlySpec) and not two:
+            remedy = "leave it out, or set `task: {kind: pair-classification}`"
+            yield ("methods", name), f"{method.kind} reads the second text alone, and {kind} has none; {remedy}"
 
 
 _TUNERS = {kind for member in specs(MethodSpec) if not issubclass(member, BaselineBase) for kind in kinds(member)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,10 +12,19 @@ from whichtune.spec.base import Spec
 class TextClassificationSpec(Spec):
     """One label for one text."""
 
+    texts: ClassVar[int] = 1
     kind: Literal["text-classification"]
     metric: Literal["accuracy", "macro_f1", "weighted_f1", "loss"] = "accuracy"
     """The metric that choices and comparisons use; all are reported."""
 
 
-# A second member turns this into a union told apart by `kind`.
-TaskSpec = Annotated[TextClassificationSpec, Field()]
+class PairClassificationSpec(Spec):
+    """One label for two texts: inference, paraphrase, an answer to a question."""
+
+    texts: ClassVar[int] = 2
+    kind: Literal["pair-classification"]
+    metric: Literal["accuracy", "macro_f1", "weighted_f1", "loss"] = "accuracy"
+    """The metric that choices and comparisons use; all are reported."""
+
+
+TaskSpec = Annotated[TextClassificationSpec | PairClassificationSpec, Field(discriminator="kind")]

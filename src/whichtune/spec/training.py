@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from whichtune.spec.base import Spec
+from whichtune.spec.base import Spec, raise_misfit
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(gt=0)]
+
+
+PATIENCE = 2
+"""Validations without a better score before training stops, unless the method or the study says otherwise."""
 
 
 class StoppingSpec(Spec):
     """When a trial ends before its last epoch."""
 
-    patience: int = Field(default=2, ge=1)
-    """Validations without a better score before training stops."""
+    patience: int | None = Field(default=None, ge=1)
+    """Validations without a better score before training stops; when left out 2, and 4 for soft prompts, which stand
+    still longer before they move."""
     min_gain: float = Field(default=0.0, ge=0)
     """How much better counts as better, in units of the metric."""
 
@@ -35,6 +42,12 @@ class TrainingSpec(Spec):
     """Tokens a text at most; longer ones are cut, counted and shown."""
     order: Literal["random", "by-length"] = "random"
     """`by-length` draws random windows of 50 batches and sorts inside them: less padding, less random batches."""
+    sampling: Literal["shuffled", "stratified", "balanced"] = "shuffled"
+    """`stratified`: every batch has the classes' shares; `balanced`: classes are drawn alike, rare ones again and
+    again, frequent ones over several epochs. An epoch has as many rows either way."""
+    class_weights: Literal["none", "balanced", "inverse-root"] | dict[str, Weight] = "none"
+    """Weight of each class in the training loss alone, never in a reported one: by the inverse of its training rows
+    (`balanced`), of their root, or by label (`{rare: 5}`; a label left out weighs 1)."""
     optimizer: Literal["adamw"] = "adamw"
     """AdamW (Loshchilov & Hutter 2019)."""
     betas: tuple[Beta, Beta] = (0.9, 0.999)
@@ -68,6 +81,22 @@ class TrainingSpec(Spec):
         if warmup > 1 and not warmup.is_integer():
             raise ValueError("from 1 on it is a whole number of steps, below 1 a share of all steps")
         return warmup
+
+    @field_validator("class_weights", mode="wrap")
+    @classmethod
+    def _weights_are_known(cls, given: Any, read: Callable[[Any], Any]) -> Any:
+        try:
+            return read(given.replace("_", "-") if isinstance(given, str) else given)
+        except ValidationError as error:
+            allowed = "none, balanced, inverse-root, or a weight above 0 by label, such as `{rare: 5}`"
+            raise ValueError(f"allowed: {allowed}") from error
+
+    @model_validator(mode="after")
+    def _one_order(self) -> TrainingSpec:
+        if self.sampling != "shuffled" and self.order != "random":
+            told = f"{self.sampling} batches cannot be sorted by length; set `order: random` or `sampling: shuffled`"
+            raise_misfit([(("sampling",), told)])
+        return self
 
 
 class ExecutionSpec(Spec):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from whichtune.engine.fit import Listener
 from whichtune.engine.guards import fitting_in_memory
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.trial import CurveWriter, Material, Outcome, TunerTrial, count_assembly, run_baseline
+from whichtune.engine.weighting import weigh_classes
 from whichtune.errors import DoesNotFitError, InputError, TrialError, UnsupportedError
 from whichtune.measure.clock import PhaseClock
 from whichtune.measure.device import describe_device, synchroniser
@@ -26,12 +27,13 @@ from whichtune.models.backbone import LoadRequest
 from whichtune.records.folder import StudyFolder, TrialFolder
 from whichtune.records.predictions import write_predictions
 from whichtune.records.trial import Failure, Phase, Status, TrialRecord
-from whichtune.spec.methods import TunerBase
+from whichtune.spec.method_base import TunerBase
 from whichtune.spec.seeds import Streams
 from whichtune.spec.training import TrainingSpec
 from whichtune.study.plan import Planned, is_baseline, overrides_of, trial_id
 from whichtune.study.sharing import Ledger, Shared
 from whichtune.study.subprocesses import Checker
+from whichtune.trackers.crew import Crew
 
 SHOWN_ORIGINS = 5
 """Rows named of those that were cut."""
@@ -46,6 +48,7 @@ class Desk:
     checker: Checker | None
     threads: int
     listeners: Sequence[Listener] = ()
+    trackers: Crew = field(default_factory=Crew)
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
@@ -55,6 +58,12 @@ class Desk:
         """How the planned method needs its backbone."""
         return request_load(planned.method, self.shared.study.execution.attention)
 
+    def tell_trackers(self, tell: Callable[[TrialRecord], None], record: TrialRecord) -> None:
+        """Start or end a trial of the trackers, outside its clocks."""
+        if self.trackers.guards:
+            with self.ledger.spending("trackers", record.id):
+                tell(record)
+
 
 def execute(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialRecord:
     """Run a trial from nothing; its record says finished, or why not. Only an interrupt gets through."""
@@ -62,6 +71,7 @@ def execute(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialReco
     folder = desk.folder.trial(record.id)
     shutil.rmtree(folder.path, ignore_errors=True)
     folder.write(record)
+    desk.tell_trackers(desk.trackers.start, record)
     try:
         material = _material(desk, planned)
         clock = _clock(desk, record)
@@ -79,6 +89,7 @@ def execute(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialReco
     except Exception as error:  # a failed trial is a row with its reason; the study goes on
         _keep_failure(desk, record, error)
     record.ended_at = datetime.now(UTC).isoformat(timespec="seconds")
+    desk.tell_trackers(desk.trackers.end, record)
     folder.write(record)
     return record
 
@@ -93,6 +104,7 @@ def rehearse(desk: Desk, planned: Planned) -> None:
     material = _material(desk, planned)
     training = desk.shared.study.training_of(planned.method)
     Arithmetic(training.precision, desk.shared.device)
+    weigh_classes(training, material.task.labels, material.encoded["train"].targets)
     backbone = desk.shared.load(planned.backbone, desk.request(planned))
     outputs = material.task.head().outputs
     try:
@@ -187,6 +199,7 @@ def _save(desk: Desk, planned: Planned, assembly: Assembly, folder: TrialFolder)
         backbone=study.backbones[planned.backbone],
         weights=assembly.backbone.fingerprint,
         method=planned.method,
+        task=study.task,
         labels=data.labels,
         outputs=desk.shared.task.head().outputs,
         head_dropout=training.head_dropout,
@@ -194,8 +207,7 @@ def _save(desk: Desk, planned: Planned, assembly: Assembly, folder: TrialFolder)
         seed=planned.seed,
         stream=planned.method.stream,
     )
-    texts = [example.text for example in data.examples["validation"][:SAMPLE_ROWS]]
-    return save_adapter(folder.adapter, assembly, card, texts)
+    return save_adapter(folder.adapter, assembly, card, data.examples["validation"][:SAMPLE_ROWS])
 
 
 def _check(desk: Desk, record: TrialRecord, folder: TrialFolder) -> None:

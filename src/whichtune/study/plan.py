@@ -11,7 +11,8 @@ from whichtune.methods import BASELINES, TUNERS
 from whichtune.records.trial import PROTOCOL_VERSION
 from whichtune.spec.digest import digest
 from whichtune.spec.grids import expand_grid
-from whichtune.spec.methods import MajoritySpec, MethodSpec, TunerBase
+from whichtune.spec.method_base import TunerBase
+from whichtune.spec.methods import MajoritySpec, MethodSpec
 from whichtune.spec.study import StudySpec
 
 NOT_IDENTITY = {"on", "grid", "training", "stream"}

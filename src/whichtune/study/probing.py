@@ -17,7 +17,7 @@ from whichtune.measure.device import pick_device, set_threads
 from whichtune.measure.environment import read_versions
 from whichtune.records.folder import StudyFolder
 from whichtune.records.trial import Probe
-from whichtune.spec.methods import TunerBase
+from whichtune.spec.method_base import TunerBase
 from whichtune.spec.read import load_stored_study
 from whichtune.spec.seeds import Streams
 from whichtune.study.plan import Planned, plan_study

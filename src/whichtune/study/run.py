@@ -41,6 +41,7 @@ from whichtune.study.plan import (
 from whichtune.study.sharing import Ledger, Shared
 from whichtune.study.subprocesses import Checker, run_probe
 from whichtune.tasks import build_task
+from whichtune.trackers.crew import Crew, tracking
 
 
 class Watcher(Listener, Protocol):
@@ -91,8 +92,9 @@ def run_study(study: StudySpec, root: Path, watcher: Watcher, *, scale: str | No
     except OSError as error:
         told = f"{folder.path}: the study's folder cannot be made ({error.strerror})"
         raise RecordError(told, remedy="choose another place with `--runs`") from error
-    with alone_in(folder), stopping_on_signals():
-        return _run(study, folder, watcher)
+    tracked = tracking(study.trackers, folder.path, watcher.on_note)
+    with alone_in(folder), stopping_on_signals(), tracked as crew:
+        return _run(study, folder, watcher, crew)
 
 
 @contextmanager
@@ -121,7 +123,7 @@ def stopping_on_signals() -> Generator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _run(study: StudySpec, folder: StudyFolder, watcher: Watcher) -> StudyOutcome:
+def _run(study: StudySpec, folder: StudyFolder, watcher: Watcher, crew: Crew) -> StudyOutcome:
     device = pick_device(_decide_device(study, folder))
     threads = _decide_threads(study, folder)
     set_threads(threads)
@@ -132,7 +134,7 @@ def _run(study: StudySpec, folder: StudyFolder, watcher: Watcher) -> StudyOutcom
         warm_up_optimizer()
     shared = Shared(study, data, build_task(study.task, data.labels), device, ledger)
     checker = Checker(folder.path, str(device), threads) if study.execution.check else None
-    desk = Desk(folder, shared, checker, threads, (watcher,))
+    desk = Desk(folder, shared, checker, threads, (watcher, crew), crew)
     try:
         outcome = StudyOutcome(folder, list(_trials(desk, watcher)))
     finally:

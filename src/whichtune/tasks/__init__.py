@@ -2,11 +2,15 @@
 
 from typing import Any
 
-from whichtune.spec.tasks import TaskSpec, TextClassificationSpec
+from whichtune.spec.tasks import PairClassificationSpec, TaskSpec, TextClassificationSpec
 from whichtune.tasks.classification import TextClassification
 from whichtune.tasks.contract import Task
+from whichtune.tasks.pairs import PairClassification
 
-BUILDERS: dict[type, Any] = {TextClassificationSpec: TextClassification}
+BUILDERS: dict[type, Any] = {
+    TextClassificationSpec: TextClassification,
+    PairClassificationSpec: PairClassification,
+}
 """Spec class to task class; a test holds its keys against the union's members."""
 
 

@@ -34,19 +34,19 @@ class Task(Protocol):
         ...
 
     def targets(self, examples: Sequence[Example]) -> np.ndarray:
-        """Gold answers as indices."""
+        """Gold answers as indices, -1 where they are not known."""
         ...
 
     def encode(self, examples: Sequence[Example], encoder: TextEncoder, max_length: int) -> Encoded:
-        """Token ids of the examples, cut to `max_length` tokens."""
+        """Token ids of the examples, cut to `max_length` tokens; targets of -1 where gold is not known."""
         ...
 
-    def count(self, targets: Tensor) -> int:
-        """How many targets a loss is divided by."""
+    def count(self, targets: Tensor, weights: Tensor | None = None) -> float:
+        """What a loss is divided by: the number of its targets, or what their classes weigh together."""
         ...
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
-        """Summed loss and the number of its targets."""
+    def loss(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, float]:
+        """Summed loss and what it is divided by; `weights` [classes] are of the training loss alone."""
         ...
 
     def score(self, outputs: Tensor, targets: Tensor) -> Scored:

@@ -3,6 +3,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from whichtune.data.cleaning import Sieve
 from whichtune.data.sources import hub
 from whichtune.errors import DataError
 from whichtune.spec.sources import Columns, HubSource
@@ -74,6 +75,21 @@ def test_class_numbers_become_names_and_minus_one_none(fake, monkeypatch):
     table = read().parts["test"]
     assert table.values["label"] == ["pos", "neg", None]
     assert table.origin(0) == "some/set/test:1"
+
+
+def test_two_text_columns_and_a_hidden_label_come_through(fake, monkeypatch):
+    answer(monkeypatch, COMMIT)
+    split = make_split()
+    split.columns |= {"hypothesis": ["a", "b", "c"], "genre": ["x", "x", "y"]}
+    split.features |= {"hypothesis": SimpleNamespace(), "genre": SimpleNamespace()}
+    sys.modules["datasets"].load_dataset = lambda *args, **kwargs: {"train": split, "test": split}
+    spec = HubSource(kind="hub", name="some/set", splits={"train": "train", "test": "test"})
+    columns = Columns(pair="hypothesis", group="genre")
+    kept = Sieve(columns).sift("train", hub.read_hub(spec, columns).parts["train"])
+    assert [(one.text, one.pair, one.gold, one.group) for one in kept] == [
+        ("x", "a", "pos", "x"),
+        ("y", "b", "neg", "x"),
+    ]
 
 
 def test_a_commit_is_not_asked_for(fake, monkeypatch):

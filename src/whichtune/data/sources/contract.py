@@ -24,4 +24,5 @@ class Rows:
 
 def wanted_columns(columns: Columns) -> tuple[str, ...]:
     """Return the columns to read."""
-    return (columns.text, columns.label, *([] if columns.id is None else [columns.id]))
+    optional = (columns.pair, columns.id, columns.group)
+    return (columns.text, columns.label, *(name for name in optional if name is not None))

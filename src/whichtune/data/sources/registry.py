@@ -9,6 +9,7 @@ from whichtune.data.sources.builtin import read_movie_reviews, read_tweets
 from whichtune.data.sources.contract import Rows
 from whichtune.data.sources.files import read_files
 from whichtune.data.sources.hub import read_hub
+from whichtune.data.sources.nli_grammar import read_nli_grammar
 from whichtune.data.sources.package import read_package
 from whichtune.spec.base import Spec
 from whichtune.spec.sources import (
@@ -16,6 +17,7 @@ from whichtune.spec.sources import (
     FilesSource,
     HubSource,
     MovieReviewsSource,
+    NliGrammarSource,
     PackageSource,
     SourceSpec,
     TweetsSource,
@@ -29,6 +31,7 @@ READERS: dict[type[Spec], Reader] = {
     PackageSource: read_package,
     MovieReviewsSource: read_movie_reviews,
     TweetsSource: read_tweets,
+    NliGrammarSource: read_nli_grammar,
 }
 
 

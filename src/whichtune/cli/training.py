@@ -1,0 +1,112 @@
+"""`train`: one trial by flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from whichtune.cli.made import TrialCommand, given_settings
+from whichtune.cli.places import RUNS
+from whichtune.cli.running import watch_study
+
+if TYPE_CHECKING:
+    from whichtune.records.trial import TrialRecord
+    from whichtune.spec.study import StudySpec
+
+__all__ = ["TrialCommand", "train"]
+TEXT, LABEL, PAIR = "data.columns.text", "data.columns.label", "data.columns.pair"
+WHOLE = "data.source.all"
+
+
+def train(
+    ctx: typer.Context,
+    study: Annotated[
+        Path | None, typer.Argument(help="A study file whose settings the flags go over; flags alone will do.")
+    ] = None,
+    *,
+    method: Annotated[
+        str | None, typer.Option(help="A kind of method, such as lora, or an entry of the study file.")
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone",
+            "--init-from",
+            help="minilm, a folder, a name on the hub, random:bert, or the file's own name.",
+        ),
+    ] = None,
+    out_dir: Annotated[Path | None, typer.Option(help="The study's folder; runs/train-METHOD when left out.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the trial; the file's first, or 1.")] = None,
+    scale: Annotated[str | None, typer.Option(help="A named set of overrides of the study file.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting without a flag, such as data.split.seed=1.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print trial and comparison as JSON, progress as lines on stderr.")
+    ] = False,
+) -> None:
+    """Train one method on one backbone with one seed, beside the majority baseline; the same command resumes it."""
+    from whichtune.errors import SpecError
+    from whichtune.spec.read import read_study
+    from whichtune.study.single import Asked, plan_single
+
+    given = given_settings(ctx)
+    if study is None and scale is not None:
+        raise SpecError("--scale", value=scale, remedy="scales stand in a study file: give one")
+    base = None if study is None else read_study(study, scale=scale)
+    if base is None:
+        require_data(given)
+        given = guess_columns(given)
+    out = out_dir or RUNS / f"train-{method or 'trial'}"
+    spec = plan_single(Asked(out, method, backbone, seed, given, tuple(settings or ())), base)
+    finish(spec, out, as_json=as_json)
+
+
+def finish(spec: StudySpec, out: Path, *, as_json: bool) -> None:
+    """Run the study of one trial, print what came out, and end the program."""
+    import json
+
+    from whichtune.cli.reading import print_comparison
+    from whichtune.records.folder import find_study
+    from whichtune.report.comparison import compare_study
+
+    outcome = watch_study(spec, out.parent, as_json=as_json)
+    trial = choose_trial(outcome.records)
+    if as_json:
+        comparison = compare_study(find_study(outcome.folder.path)).model_dump(mode="json")
+        folder = outcome.folder.trial(trial.id).path
+        told = {"trial": trial.id, "status": trial.status, "folder": str(folder), "comparison": comparison}
+        typer.echo(json.dumps(told, indent=1))
+    else:
+        print_comparison(outcome.folder.path, "terminal")
+        typer.echo(f"\nTrial {trial.id}: {trial.status}, in {outcome.folder.trial(trial.id).path}")
+    raise typer.Exit(outcome.exit_code)
+
+
+def choose_trial(records: list[TrialRecord]) -> TrialRecord:
+    """Return the trial that was asked for: the one that is no baseline, where there is one."""
+    return next((one for one in records if not one.baseline), records[-1])
+
+
+def require_data(given: dict[str, Any]) -> None:
+    """Refuse a command without data before anything else is looked at."""
+    from whichtune.errors import SpecError
+
+    if not any(path.startswith(("data.source.all", "data.source.train")) for path in given):
+        raise SpecError("--data: no rows to train on", remedy="for example `--data reviews.csv`, or give a study file")
+
+
+def guess_columns(given: dict[str, Any]) -> dict[str, Any]:
+    """Find the columns of text and label that were not named, and say which they are."""
+    from whichtune.cli.sniff import sniff
+
+    path = Path(given.get(WHOLE) or given["data.source.train"])
+    if (TEXT in given and LABEL in given) or given.get("data.source.header") is False or not path.is_file():
+        return given
+    seen = sniff(path, text=given.get(TEXT), label=given.get(LABEL), pair=given.get(PAIR))
+    pair = {} if seen.pair is None else {PAIR: seen.pair}
+    second = f", second text `{seen.pair}`" if pair else ""
+    typer.echo(f"columns of {path.name}: text `{seen.text}`{second}, label `{seen.label}`", err=True)
+    return {**given, TEXT: seen.text, LABEL: seen.label, **pair}

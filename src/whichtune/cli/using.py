@@ -1,0 +1,270 @@
+"""`evaluate` and `predict`: a finished trial on new rows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from whichtune.cli.places import RUNS
+from whichtune.cli.running import INTERRUPTED
+from whichtune.errors import DataError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from whichtune.data.reading import Reading
+    from whichtune.engine.using import Predictor
+    from whichtune.records.folder import TrialFolder
+    from whichtune.spec.sources import Columns
+    from whichtune.study.new_rows import NewRows
+    from whichtune.study.using import Evaluation, Trained
+
+STANDARD_INPUT = "-"
+
+Trial = Annotated[str, typer.Argument(help="A trial's id (or its beginning), its folder, or a folder `train` made.")]
+Runs = Annotated[Path, typer.Option(help="Folder of the studies.")]
+Text = Annotated[str | None, typer.Option(help="Column of the text; as in training when left out.")]
+Pair = Annotated[str | None, typer.Option(help="Column of the second text.")]
+Identity = Annotated[str | None, typer.Option("--id", help="Column of an id to be kept; else the row's place.")]
+Format = Annotated[str | None, typer.Option("--format", help="csv, tsv, jsonl or parquet; by the file's name.")]
+Encoding = Annotated[str | None, typer.Option(help="Text encoding; detected when left out.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores when left out.")]
+Batch = Annotated[int | None, typer.Option(min=1, help="Rows a forward pass; as in training when left out.")]
+
+
+def evaluate(
+    trial: Trial,
+    *,
+    data: Annotated[Path, typer.Option(help="A labelled file: CSV, TSV, JSONL or Parquet.")],
+    out: Annotated[Path | None, typer.Option(help="Keep the predictions: .csv, .tsv, .jsonl or .parquet.")] = None,
+    runs: Runs = RUNS,
+    text: Text = None,
+    label: Annotated[str | None, typer.Option(help="Column of the label; as in training when left out.")] = None,
+    pair: Pair = None,
+    identity: Identity = None,
+    form: Format = None,
+    encoding: Encoding = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    batch: Batch = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score a finished trial on labelled rows: every metric with its interval."""
+    from rich.console import Console
+
+    from whichtune.study.answers import lay_out_answers, require_writable, write_answers
+    from whichtune.study.new_rows import read_labelled
+
+    if out is not None:
+        require_writable(out)
+    folder = find_model(trial, runs)
+    from whichtune.study.using import labels_of, open_trained, reads_two, score_rows, using
+
+    trained = open_trained(folder)
+    columns = choose_columns(trained, text=text, pair=pair, id=identity, label=label)
+    how = choose_reading(trained, form, encoding)
+    unlabeled = frozenset() if trained.data is None else frozenset(trained.data.unlabeled)
+    rows = read_labelled(data, columns, how, labels_of(trained), unlabeled, two=reads_two(trained))
+    with using(trained, device=device, threads=threads, batch=batch) as predictor:
+        found, answers = score_rows(trained, predictor, rows, data)
+    if out is not None:
+        write_answers(out, lay_out_answers(rows, answers, gold=True))
+    if as_json:
+        typer.echo(found.model_dump_json(indent=1))
+    else:
+        render_evaluation(found, Console())
+
+
+def predict(
+    trial: Trial,
+    source: Annotated[
+        str | None, typer.Argument(metavar="[data]", help="The rows: a file, or - for standard input, a text a line.")
+    ] = None,
+    *,
+    data: Annotated[str | None, typer.Option(help="The same, as an option.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write .csv, .tsv, .jsonl or .parquet; JSON lines on the terminal without it.")
+    ] = None,
+    runs: Runs = RUNS,
+    text: Text = None,
+    pair: Pair = None,
+    identity: Identity = None,
+    form: Format = None,
+    encoding: Encoding = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    batch: Batch = None,
+    label_only: Annotated[
+        bool, typer.Option("--label-only", help="From standard input: print the label alone, not JSON.")
+    ] = False,
+) -> None:
+    """Predict new rows with a finished trial: label, confidence and probabilities of each, in their order."""
+    from whichtune.study.answers import require_writable
+
+    where = choose_source(source, data, out)
+    if out is not None:
+        require_writable(out)
+    folder = find_model(trial, runs)
+    from whichtune.study.using import open_trained, reads_two, using
+
+    trained = open_trained(folder)
+    model = using(trained, device=device, threads=threads, batch=batch)
+    if where == STANDARD_INPUT:
+        with model as predictor:
+            answer_lines(predictor, two=reads_two(trained), label_only=label_only)
+        return
+    from whichtune.study.new_rows import read_rows
+
+    columns = choose_columns(trained, text=text, pair=pair, id=identity)
+    rows = read_rows(Path(where), columns, choose_reading(trained, form, encoding), two=reads_two(trained))
+    answer_file(rows, model, out)
+
+
+def answer_file(rows: NewRows, model: AbstractContextManager[Predictor], out: Path | None) -> None:
+    """Answer all rows of a file; those that cannot be answered keep their place."""
+    from whichtune.study.answers import lay_out_answers, write_answers, write_lines
+
+    answers, cut = None, 0
+    if rows.usable:
+        with model as predictor:
+            answers, encoded = predictor.answer(rows.usable)
+            cut = encoded.cut
+    table = lay_out_answers(rows, answers)
+    if out is not None:
+        write_answers(out, table)
+    else:
+        typer.echo("\n".join(write_lines(table)))
+    tell_rows(rows, cut)
+
+
+def answer_lines(predictor: Predictor, *, two: bool, label_only: bool) -> None:
+    """Answer standard input line by line, each at once; a pair is two texts with a tab between them."""
+    from whichtune.study.answers import describe_answer
+    from whichtune.study.new_rows import NewRows
+
+    try:
+        for number, line in enumerate(sys.stdin.buffer, start=1):
+            words = line.decode("utf-8", errors="replace").rstrip("\r\n")
+            first, tab, second = words.partition("\t") if two else (words, "", "")
+            rows = NewRows("standard input")
+            rows.add(str(number), first, second if tab else None, f"line {number}", two=two, gold=None)
+            told: dict[str, Any] = {"prediction": None, "reason": rows.reasons[0]}
+            if rows.usable:
+                told = dict(describe_answer(predictor.answer(rows.usable)[0], 0))
+            print_line((told["prediction"] or "") if label_only else json.dumps(told, ensure_ascii=False))
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def print_line(text: str) -> None:
+    """Print a line and hand it on at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def choose_source(source: str | None, data: str | None, out: Path | None) -> str:
+    """Return where the rows are: the argument or the option, not both; standard input is answered on the spot."""
+    if (source is None) == (data is None):
+        told = "the rows are named twice" if data is not None else "no rows to predict"
+        raise DataError(told, allowed="a file, or - for standard input", remedy="for example `--data new.csv`")
+    where = str(source or data)
+    if where == STANDARD_INPUT and out is not None:
+        raise DataError("--out: not with standard input", remedy="redirect the output: `whichtune predict ... > FILE`")
+    return where
+
+
+def find_model(name: str, runs: Path) -> TrialFolder:
+    """Find a trial as `show` does; in the folder of a study, its only finished trial with a model."""
+    from whichtune.cli.reading import find_trial
+    from whichtune.errors import RecordError
+    from whichtune.records.folder import StudyFolder
+
+    study = StudyFolder(Path(name))
+    if not study.spec.is_file():
+        return find_trial(name, runs)
+    own = [one for one in study.read_trials() if one.status == "finished" and not one.baseline]
+    if len(own) != 1:
+        names = ", ".join(f"{one.id[:8]} ({one.candidate} seed {one.seed})" for one in own[:8]) or "none"
+        raise RecordError(f"{name}: which of its finished trials?", allowed=names, remedy="give the id of one")
+    return study.trial(own[0].id)
+
+
+def choose_columns(trained: Trained, **named: str | None) -> Columns:
+    """Return the columns: those of the training, but for the ones that are named."""
+    from pydantic import ValidationError
+
+    from whichtune.spec.sources import Columns
+
+    given = {name: value for name, value in named.items() if value is not None}
+    try:
+        return Columns.model_validate(trained.columns.model_dump() | given)
+    except ValidationError as error:
+        why = str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
+        raise DataError(f"columns: {why}", remedy="check `--text`, `--label` and `--pair`") from None
+
+
+def choose_reading(trained: Trained, form: str | None, encoding: str | None) -> Reading:
+    """Return how the file is read."""
+    from dataclasses import replace
+    from typing import get_args
+
+    from whichtune.errors import did_you_mean
+    from whichtune.spec.sources import FileFormat
+
+    allowed = get_args(FileFormat)
+    if form is not None and form not in allowed:
+        raise DataError("--format", value=form, allowed=", ".join(allowed), remedy=did_you_mean(form, allowed))
+    return replace(trained.reading, format=form, encoding=encoding)
+
+
+def tell_rows(rows: NewRows, cut: int) -> None:
+    """Say on stderr how many rows there were, and what was odd about them."""
+    odd = [f"{count:,} {reason}: no prediction" for reason, count in rows.left_out.items()]
+    odd += [f"{cut:,} cut to the trial's length"] * bool(cut)
+    odd += [f"read as {rows.encoding}"] * bool(rows.encoding)
+    typer.echo(f"{rows.name}: {len(rows.ids):,} rows" + "".join(f"; {one}" for one in odd), err=True)
+
+
+def render_evaluation(found: Evaluation, console: Any) -> None:
+    """Print every metric with its interval, figures of each class, and what was left out."""
+    from rich.text import Text
+
+    from whichtune.report.figures import format_interval, format_score, plain
+    from whichtune.report.layout import ListSection, Section, TableSection
+    from whichtune.report.quality import title_of
+    from whichtune.report.terminal import print_sections
+
+    console.print(Text(f"Trial {plain(found.trial)}: {plain(found.candidate)}", style="bold"))
+    console.print(Text(f"{plain(found.data)}: {found.rows:,} rows scored"))
+    metrics = [
+        (
+            f"{title_of(one.name)}{' ↓' if one.direction == 'lower' else ''}",
+            format_score(one.value, one.unit),
+            format_interval(one.low, one.high, one.unit),
+        )
+        for one in found.metrics
+    ]
+    classes = [
+        (
+            one.label,
+            *(format_score(value, "share") for value in (one.precision, one.recall, one.f1)),
+            f"{one.support:,}",
+            f"{one.predicted:,}",
+        )
+        for one in found.scores.classes[:50]
+    ]
+    note = "Shares in hundredths, ↓: less is better. Rows are random in the intervals, the trained model is fixed."
+    odd = [f"{count:,} rows left out: {reason}" for reason, count in found.left_out.items()]
+    odd += [f"{found.cut:,} texts cut to the trial's length"] * bool(found.cut)
+    sections: list[Section] = [
+        TableSection("Scores", ("metric", "value", "95 % interval"), metrics, frozenset({1, 2}), note),
+        TableSection(
+            "Classes", ("label", "precision", "recall", "F1", "rows", "predicted"), classes, frozenset(range(1, 6))
+        ),
+    ]
+    print_sections([*sections, ListSection("Rows", odd)] if odd else sections, console)

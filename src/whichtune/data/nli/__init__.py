@@ -1,0 +1,1 @@
+"""Premises and hypotheses by a grammar: labels that are true by construction, words that no two splits share."""

@@ -1,0 +1,103 @@
+"""Virtual rows: trained rows in front of a text, as they are or through a small prompt encoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class LstmEncoder(nn.Module):
+    """A bidirectional LSTM and two linear maps over the rows (Liu et al. 2021, "GPT Understands, Too")."""
+
+    def __init__(self, width: int, inner: int, outputs: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        between = dropout if layers > 1 else 0.0
+        self.lstm = nn.LSTM(width, inner, layers, dropout=between, bidirectional=True, batch_first=True)
+        self.out = nn.Sequential(nn.Linear(2 * inner, 2 * inner), nn.ReLU(), nn.Linear(2 * inner, outputs))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """[count, width] -> [count, outputs]; each row sees all others."""
+        return self.out(self.lstm(rows[None])[0][0])
+
+
+def make_mlp(width: int, inner: int, outputs: int) -> nn.Sequential:
+    """Three linear maps with ReLU between them, row by row: [count, width] -> [count, outputs]."""
+    return nn.Sequential(
+        nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, inner), nn.ReLU(), nn.Linear(inner, outputs)
+    )
+
+
+def count_mlp(width: int, inner: int, outputs: int) -> int:
+    """Count the parameters of `make_mlp` from its sizes."""
+    return width * inner + inner + inner * inner + inner + inner * outputs + outputs
+
+
+def count_lstm(width: int, inner: int, outputs: int, layers: int) -> int:
+    """Count the parameters of `LstmEncoder` from its sizes: four gates, two directions, two biases a gate."""
+    reads = [width] + [2 * inner] * (layers - 1)
+    gates = sum(2 * 4 * inner * (one + inner + 2) for one in reads)
+    return gates + 2 * inner * 2 * inner + 2 * inner + 2 * inner * outputs + outputs
+
+
+class VirtualRows(nn.Module):
+    """Trained rows [count, width], through an encoder where there is one.
+
+    `fold` keeps the encoder's result, so that predicting does not run it for every batch; `unfold` drops it.
+    """
+
+    def __init__(self, rows: Tensor, encoder: nn.Module | None = None) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(rows)
+        self.encoder = encoder
+        self._folded: Tensor | None = None
+
+    def forward(self) -> Tensor:
+        """[count, outputs]: what stands in front of every text."""
+        if self._folded is not None:
+            return self._folded
+        return self.rows if self.encoder is None else self.encoder(self.rows)
+
+    def fold(self) -> None:
+        """Run the encoder once and keep its rows."""
+        with torch.no_grad():
+            self._folded = self.forward()
+
+    def unfold(self) -> None:
+        """Run the encoder again from now on."""
+        self._folded = None
+
+
+class KeyValueRows:
+    """Puts given rows in the place of the first rows of one projection's output.
+
+    With virtual rows in front of every text, the attention of that block then sees them as keys (or values) of its
+    own, which is prefix tuning (Li & Liang 2021) and P-tuning v2 (Liu et al. 2022) without a word about any family's
+    attention.
+    """
+
+    def __init__(self, where: slice | None) -> None:
+        self.where = where
+        self.rows: Tensor | None = None
+        """[count, width] for the running pass; None leaves the output as it is."""
+        self.shape: tuple[int, int] = (0, 0)
+        """(B, W) of the running pass."""
+        self.expected = False
+
+    def expect(self, *_: object) -> None:
+        """Pre-hook of the block: its next call on a whole batch is the one to change.
+
+        Some families run the same projection on a table of relative positions too, which is none of ours.
+        """
+        self.expected = True
+
+    def __call__(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """Forward hook of the projection: [B, W, out] -> [B, W, out]."""
+        if self.rows is None or not self.expected or tuple(output.shape[:2]) != self.shape:
+            return output
+        self.expected = False
+        count = len(self.rows)
+        rows = self.rows.to(output.dtype).expand(len(output), *self.rows.shape)
+        if self.where is None:
+            return torch.cat([rows, output[:, count:]], dim=1)
+        parts = (output[:, :count, : self.where.start], rows, output[:, :count, self.where.stop :])
+        return torch.cat([torch.cat(parts, dim=2), output[:, count:]], dim=1)

@@ -1,0 +1,270 @@
+"""Soft prompts: trained rows in front of every text; trunk frozen, head trained.
+
+prompt tuning   the rows themselves are trained (Lester et al. 2021)
+P-tuning        a small encoder makes them from trained rows (Liu et al. 2021, "GPT Understands, Too")
+deep prompts    every block has trained keys and values of its own (Li & Liang 2021; Liu et al. 2022, P-tuning v2)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from whichtune.errors import ModelError
+from whichtune.layers.heads import Head, HeadRequest
+from whichtune.layers.masks import StepKey
+from whichtune.layers.virtual import KeyValueRows, LstmEncoder, VirtualRows, count_lstm, count_mlp, make_mlp
+from whichtune.methods.contracts import Attachment, Inputs, Openings, Theory
+from whichtune.methods.freezing import open_only
+from whichtune.methods.targets import Target, resolve_targets
+from whichtune.methods.whole_parts import no_formula, size_of
+from whichtune.models.anatomy import Anatomy
+from whichtune.models.backbone import Backbone, LoadRequest
+from whichtune.models.count import count_parameters
+from whichtune.models.layout import Layout, layout_of
+from whichtune.spec.soft_prompts import PromptTuningSpec, PTuningSpec, SoftPromptBase
+
+FOLDED = "virtual rows stand in front of the text: there is no weight of the trunk to merge them into"
+UNUSED = re.compile(r"\[unused\d+\]|<extra_id_\d+>")
+"""Tokens that stand for nothing: their rows of the table were never trained."""
+NOT_DEEP = "deep prompts need a block of its own for each layer, but the layers of the family '{}' share theirs"
+
+
+class PromptTuning:
+    """Train rows of the token table's kind, and the head."""
+
+    def supports(self, spec: PromptTuningSpec, anatomy: Anatomy, request: HeadRequest) -> str | None:
+        """Any trunk that reads embedded rows can have some in front."""
+        return None
+
+    def needs(self, spec: PromptTuningSpec) -> LoadRequest:
+        """No special loading."""
+        return LoadRequest()
+
+    def attach(self, backbone: Backbone, head: Head, spec: PromptTuningSpec, key: StepKey) -> Attachment:
+        """Draw the rows as the spec says and put them in front."""
+        virtual = VirtualRows(choose_rows(backbone, spec, key)).to(backbone.device)
+        sizes = backbone.dimensions
+        rows = spec.virtual_tokens * backbone.embedding_width
+        theory = Theory(None, no_formula(backbone)) if sizes is None else Theory(rows + size_of(head))
+        return attach_rows((backbone, head), virtual, in_front(virtual, spec), spec, theory, key)
+
+
+class PTuning:
+    """Train a prompt encoder and the rows it reads, in front of the text or as keys and values of every block."""
+
+    def supports(self, spec: PTuningSpec, anatomy: Anatomy, request: HeadRequest) -> str | None:
+        """Deep prompts need distinct blocks."""
+        return NOT_DEEP.format(anatomy.family) if spec.deep and anatomy.runs > 1 else None
+
+    def needs(self, spec: PTuningSpec) -> LoadRequest:
+        """No special loading."""
+        return LoadRequest()
+
+    def attach(self, backbone: Backbone, head: Head, spec: PTuningSpec, key: StepKey) -> Attachment:
+        """Build the encoder, and hook the projections where prompts are deep."""
+        targets = resolve_targets(backbone, ["key", "value"]) if spec.deep else []
+        outputs = sum(width_of(backbone, target) for target in targets) or backbone.embedding_width
+        virtual = encode_rows(backbone, spec, outputs, key).to(backbone.device)
+        theory = count_p_tuning(backbone, head, spec)
+        if not spec.deep:
+            return attach_rows((backbone, head), virtual, in_front(virtual, spec), spec, theory, key)
+        hooks = [KeyValueRows(target.out) for target in targets]
+        pairs = zip(targets, hooks, strict=True)
+        handles = [handle for target, hook in pairs for handle in set_hook(backbone, target, hook)]
+        inputs = partial(_put_deep, virtual, hooks, [width_of(backbone, target) for target in targets])
+        attachment = attach_rows((backbone, head), virtual, inputs, spec, theory, key)
+        restore = attachment.detach
+
+        def detach() -> None:
+            for handle in handles:
+                handle.remove()
+            restore()
+
+        attachment.detach = detach
+        attachment.matched = tuple(dict.fromkeys(target.path for target in targets))
+        return attachment
+
+
+def attach_rows(
+    built: tuple[Backbone, Head],
+    virtual: VirtualRows,
+    inputs: Inputs,
+    spec: SoftPromptBase,
+    theory: Theory,
+    key: StepKey,
+) -> Attachment:
+    """Freeze the trunk, open rows and head."""
+    backbone, head = built
+    openings = Openings()
+    openings.open("added", dict(virtual.named_parameters()))
+    openings.open("head", dict(head.named_parameters()))
+    return Attachment(
+        trained=openings.trained,
+        inert=openings.inert,
+        saved=openings.saved,
+        active=(virtual, head),
+        theory=theory,
+        detach=open_only(backbone, head, openings),
+        pooling=spec.pooling,
+        inputs=inputs,
+        merge=None if virtual.encoder is None else virtual.fold,
+        unmerge=None if virtual.encoder is None else virtual.unfold,
+        merge_reason=FOLDED,
+        key=key,
+        added=count_parameters(virtual),
+        rows_in_front=spec.virtual_tokens,
+    )
+
+
+def in_front(virtual: VirtualRows, spec: SoftPromptBase) -> Inputs:
+    """Return the function that puts the rows in front of every embedded text."""
+    return partial(_put_in_front, virtual, spec.read == "virtual")
+
+
+def choose_rows(backbone: Backbone, spec: SoftPromptBase, key: StepKey) -> Tensor:
+    """Return the rows training starts from, [count, width]: of random numbers, random tokens, or a phrase's tokens."""
+    table = table_of(backbone)
+    generator = torch.Generator().manual_seed(key.streams.derive("initialisation", "virtual-rows"))
+    if spec.initialise == "random":
+        rows = torch.empty(spec.virtual_tokens, backbone.embedding_width).normal_(0, 1, generator=generator)
+        return rows.to(table.device) * spread_of(table, spec)
+    return table[choose_tokens(backbone, spec, generator).to(table.device)].detach().float().clone()
+
+
+def choose_tokens(backbone: Backbone, spec: SoftPromptBase, generator: torch.Generator) -> Tensor:
+    """Return token ids, [count]: the phrase's, repeated or cut, or draws of the words of the vocabulary."""
+    tokenizer = backbone.encoder.tokenizer
+    if spec.initialise == "phrase":
+        ids = tokenizer.encode(str(spec.phrase), add_special_tokens=False).ids
+        if not ids:
+            raise ModelError("phrase: the tokenizer makes no token of it", value=spec.phrase)
+        return torch.tensor([ids[place % len(ids)] for place in range(spec.virtual_tokens)])
+    words = torch.tensor(list_words(backbone))
+    order = torch.randint(len(words), (spec.virtual_tokens,), generator=generator)
+    return words[order]
+
+
+def list_words(backbone: Backbone) -> list[int]:
+    """List the token ids that stand for text: neither special tokens nor places a tokenizer keeps free."""
+    tokenizer = backbone.encoder.tokenizer
+    special = {index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    vocabulary = tokenizer.get_vocab().items()
+    words = (index for token, index in vocabulary if index not in special and not UNUSED.fullmatch(token))
+    return sorted(index for index in words if index < backbone.encoder.vocabulary)
+
+
+def table_of(backbone: Backbone) -> Tensor:
+    """Return the token table, [vocabulary, width]."""
+    table = backbone.module(backbone.anatomy.tokens).weight
+    assert isinstance(table, Tensor)  # noqa: S101 - the anatomy names a table
+    return table
+
+
+def spread_of(table: Tensor, spec: SoftPromptBase) -> Tensor | float:
+    """Return the spread of random rows: the token table's own, or 1 where an encoder reads them."""
+    return 1.0 if isinstance(spec, PTuningSpec) and spec.encoder != "none" else table.detach().float().std()
+
+
+def encode_rows(backbone: Backbone, spec: PTuningSpec, outputs: int, key: StepKey) -> VirtualRows:
+    """Make the rows P-tuning trains and the encoder that reads them; its weights are drawn from the trial's streams."""
+    if spec.encoder == "none":
+        return VirtualRows(observe_keys(backbone, spec, key))
+    width = backbone.embedding_width
+    inner = spec.encoder_width or width
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key.streams.derive("initialisation", "prompt-encoder"))
+        if spec.encoder == "mlp":
+            encoder: nn.Module = make_mlp(width, inner, outputs)
+        else:
+            encoder = LstmEncoder(width, inner, outputs, spec.encoder_layers, spec.encoder_dropout)
+    return VirtualRows(choose_rows(backbone, spec, key), encoder)
+
+
+def observe_keys(backbone: Backbone, spec: PTuningSpec, key: StepKey) -> Tensor:
+    """Return keys and values to start deep prompts from, [count, all widths in the targets' order].
+
+    They are what the frozen trunk makes of real tokens, which Li & Liang (2021, section 7.4) found to start best;
+    random ones have the same spread, projection by projection.
+    """
+    generator = torch.Generator().manual_seed(key.streams.derive("initialisation", "virtual-rows"))
+    tokens = choose_tokens(backbone, spec, generator).to(backbone.device)
+    seen: dict[int, Tensor] = {}
+    targets = resolve_targets(backbone, ["key", "value"])
+
+    def keep(place: int, where: slice | None) -> Callable[..., None]:
+        def hook(_: nn.Module, __: object, output: Tensor) -> None:
+            if place not in seen and tuple(output.shape[:2]) == (1, len(tokens)):
+                seen[place] = output[0] if where is None else output[0][:, where]
+
+        return hook
+
+    handles = [
+        backbone.module(target.path).register_forward_hook(keep(place, target.out))
+        for place, target in enumerate(targets)
+    ]
+    try:
+        with torch.no_grad():
+            backbone.run(table_of(backbone)[tokens][None], layout_of(torch.tensor([len(tokens)])).to(backbone.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    rows = [seen[place].float() for place in range(len(targets))]
+    if spec.initialise == "random":
+        drawn = [torch.empty(one.shape).normal_(0, 1, generator=generator).to(one.device) for one in rows]
+        rows = [one * row.std() for one, row in zip(drawn, rows, strict=True)]
+    return torch.cat(rows, dim=1).clone()
+
+
+def set_hook(backbone: Backbone, target: Target, hook: KeyValueRows) -> tuple[RemovableHandle, RemovableHandle]:
+    """Hook a projection, and tell the hook whenever its block begins."""
+    assert target.block is not None  # noqa: S101 - keys and values are projections of a block
+    block = backbone.module(backbone.block_path(target.block))
+    return block.register_forward_pre_hook(hook.expect), backbone.module(target.path).register_forward_hook(hook)
+
+
+def width_of(backbone: Backbone, target: Target) -> int:
+    """Return how many numbers a row of a projection has."""
+    weight = backbone.module(target.path).weight
+    assert isinstance(weight, Tensor)  # noqa: S101 - targets are linear layers
+    if target.out is not None:
+        return target.out.stop - target.out.start
+    return weight.shape[1 if target.transposed else 0]
+
+
+def count_p_tuning(backbone: Backbone, head: Head, spec: PTuningSpec) -> Theory:
+    """Count rows, encoder and head from the configuration's sizes."""
+    sizes = backbone.dimensions
+    if sizes is None:
+        return Theory(None, no_formula(backbone))
+    width, count = backbone.embedding_width, spec.virtual_tokens
+    deep = sizes.blocks * sum(sizes.projections[word].outputs for word in ("key", "value"))
+    outputs = deep if spec.deep else width
+    if spec.encoder == "none":
+        return Theory(count * outputs + size_of(head))
+    inner = spec.encoder_width or width
+    mlp = spec.encoder == "mlp"
+    encoder = count_mlp(width, inner, outputs) if mlp else count_lstm(width, inner, outputs, spec.encoder_layers)
+    return Theory(count * width + encoder + size_of(head))
+
+
+def _put_in_front(virtual: VirtualRows, read: bool, embedded: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
+    rows = virtual().to(embedded.dtype)
+    front = rows.expand(len(embedded), *rows.shape)
+    return torch.cat([front, embedded], dim=1), layout.prepend(len(rows), read=read)
+
+
+def _put_deep(
+    virtual: VirtualRows, hooks: list[KeyValueRows], widths: list[int], embedded: Tensor, layout: Layout
+) -> tuple[Tensor, Layout]:
+    """Put empty rows in front, whose keys and values every block takes from its hooks; no one reads them else."""
+    rows = virtual()
+    front = embedded.new_zeros(len(embedded), len(rows), embedded.shape[2])
+    for hook, part in zip(hooks, rows.split(widths, dim=1), strict=True):
+        hook.rows, hook.shape = part, (len(embedded), len(rows) + embedded.shape[1])
+    return torch.cat([front, embedded], dim=1), layout.prepend(len(rows))

@@ -1,0 +1,109 @@
+"""A backbone without weights: its trunk built on torch's `meta` device from a configuration alone.
+
+Its tensors have shapes and no values, so that any method can be attached to it and counted in a moment, however large
+the model is. It cannot be run.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from whichtune.errors import ModelError
+from whichtune.models.backbone import Backbone
+from whichtune.models.configs import find_shipped, list_shipped, read_shipped
+from whichtune.models.families import describe_family
+from whichtune.models.folder import TrunkPlan, find_trunk_class, keep_blocks, read_config
+from whichtune.models.load import assemble
+from whichtune.models.quiet import silence_libraries
+from whichtune.models.tiny import build_random, configure_random, make_byte_tokenizer
+from whichtune.spec.backbones import RandomBackbone
+from whichtune.spec.shorthand import read_backbone_word
+
+MINILM_SHIPPED = "all-minilm-l6-v2"
+TWIN_BLOCKS = 2
+"""Blocks of the small twin on which the anatomy of a family outside the table is found."""
+
+
+def build_blank(config: Any, origin: str, kept: int | None = None, device: str = "meta") -> Backbone:
+    """Build the backbone of a `transformers` configuration without weights, cut to its first blocks if asked.
+
+    The parts of a family that the table does not name are found on a twin of two blocks, which has weights. On any
+    other device than `meta` the tensors have random values.
+    """
+    with silence_libraries():
+        plan = TrunkPlan(deepcopy(config), "float32", "sdpa")
+        keep_blocks(plan, kept)
+        if describe_family(plan.plain) is not None:
+            return _assemble(plan, device, origin)
+        twin = TrunkPlan(deepcopy(plan.config), "float32", "sdpa")
+        keep_blocks(twin, min(TWIN_BLOCKS, twin.config.num_hidden_layers))
+        found = _assemble(twin, "cpu", origin)
+        return replace(found, trunk=_build(plan, device), config=plan.plain, notes=tuple(plan.notes))
+
+
+def find_config(word: str) -> tuple[Any, str]:
+    """Return the configuration a word stands for, and where it is from; no weights are read or fetched.
+
+    A word is a shipped name, `minilm`, a folder, `random:` and a family, or a name on the hub.
+    """
+    with silence_libraries():
+        shipped = _find_shipped(word)
+        if shipped is not None:
+            return shipped[1], f"configuration of {shipped[0]}, shipped with whichtune"
+        spec = read_backbone_word(word)
+        if spec["kind"] == "random":
+            return configure_random(RandomBackbone.model_validate(spec)), f"tiny random {spec['family']}"
+        if spec["kind"] == "folder":
+            return read_config(Path(spec["path"])), f"folder {spec['path']}"
+        return _fetch_config(spec["name"], spec["revision"])
+
+
+def _assemble(plan: TrunkPlan, device: str, origin: str) -> Backbone:
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=make_byte_tokenizer())
+    return assemble(_build(plan, device), plan, tokenizer, fingerprint="no weights", origin=origin)
+
+
+def _build(plan: TrunkPlan, device: str) -> Any:
+    kind = find_trunk_class(plan.config)
+    with torch.device(device):
+        return build_random(kind, plan.config, 0, plan.options(kind)).eval()
+
+
+def _find_shipped(word: str) -> tuple[str, Any] | None:
+    """Return a shipped configuration by its name, with its owner or without, or by a beginning no other name has."""
+    wanted = MINILM_SHIPPED if word == "minilm" else word.lower()
+    if Path(word).expanduser().is_dir():
+        return None
+    begun = [name for name in list_shipped() if name.lower().startswith(wanted)]
+    name = find_shipped(wanted) or (begun[0] if len(begun) == 1 else None)
+    return None if name is None else (name, _make_config(read_shipped(name)))
+
+
+def _make_config(told: Any) -> Any:
+    from transformers import CONFIG_MAPPING
+
+    return CONFIG_MAPPING[told["model_type"]].from_dict(dict(told))
+
+
+def _fetch_config(name: str, revision: str | None) -> tuple[Any, str]:
+    """Fetch `config.json` of a hub model, and nothing else."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        path = Path(hf_hub_download(name, "config.json", revision=revision))
+    except (OSError, HfHubHTTPError, HFValidationError, ValueError) as error:
+        why = " ".join(str(error).split())[:120]
+        raise ModelError(
+            f"{name}: its config.json cannot be fetched from the hub ({type(error).__name__}: {why})",
+            allowed=f"without the hub: {', '.join(list_shipped())}, `minilm`, a model folder, `random:bert`",
+            remedy="check name and network (`whichtune doctor`)",
+        ) from error
+    return read_config(path.parent), f"hub {name} at commit {path.parent.name}"

@@ -1,0 +1,48 @@
+"""Configurations of well-known models, shipped as they are published: architecture fields alone, no weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+OWNERS: Mapping[str, tuple[str, ...]] = {
+    "albert-base-v2": ("albert",),
+    "all-MiniLM-L6-v2": ("sentence-transformers",),
+    "bert-base-uncased": ("google-bert",),
+    "bert-large-uncased": ("google-bert",),
+    "deberta-v3-base": ("microsoft",),
+    "distilbert-base-uncased": ("distilbert",),
+    "electra-base-discriminator": ("google",),
+    "electra-small-discriminator": ("google",),
+    "ModernBERT-base": ("answerdotai",),
+    "mpnet-base": ("microsoft",),
+    "roberta-base": ("FacebookAI",),
+    "roberta-large": ("FacebookAI",),
+    "TinyBERT_General_4L_312D": ("huawei-noah",),
+    "xlm-roberta-base": ("FacebookAI",),
+}
+"""Short name, which is the file's, to the hub accounts the model stands under."""
+
+
+def list_shipped() -> tuple[str, ...]:
+    """Return the short names of the models whose configuration is here."""
+    return tuple(sorted(OWNERS, key=str.lower))
+
+
+def find_shipped(name: str) -> str | None:
+    """Return the short name for a short or full one in any case; None for a model, or an account, not known here."""
+    owner, _, short = name.lower().rpartition("/")
+    for known, owners in OWNERS.items():
+        if known.lower() == short and (not owner or owner in {each.lower() for each in owners}):
+            return known
+    return None
+
+
+def read_shipped(name: str) -> dict[str, Any] | None:
+    """Return the configuration of a model by its short or full name, or None where it is not here."""
+    known = find_shipped(name)
+    if known is None:
+        return None
+    return json.loads(files(__name__).joinpath(f"{known}.json").read_text(encoding="utf-8"))

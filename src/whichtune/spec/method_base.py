@@ -1,0 +1,79 @@
+"""What every entry of `methods` may say, whichever way of adapting it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from whichtune.errors import did_you_mean, sentence
+from whichtune.spec.base import Misfit, Partial, Settings, Spec, Steps, raise_misfit
+from whichtune.spec.members import kinds
+from whichtune.spec.merge import deep_merge
+from whichtune.spec.training import PATIENCE, TrainingSpec
+
+Pooling = Literal["default", "first", "mean", "last"]
+GridValue = int | float | str | bool | tuple[str, ...]
+
+
+class MethodBase(Spec):
+    """What every method entry may say."""
+
+    on: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Names of the backbones it runs on, such as `[main]`; all when left out."""
+    stream: int = Field(default=0, ge=0)
+    """Makes a second, independent entry of the same method: other random streams at the same seeds."""
+    grid: Annotated[dict[str, tuple[GridValue, ...]], Settings()] = Field(default_factory=dict)
+    """Fields of this method to values: every combination becomes a candidate of its own."""
+
+    @field_validator("grid")
+    @classmethod
+    def _grid_names_settings(cls, grid: dict[str, tuple[GridValue, ...]]) -> dict[str, tuple[GridValue, ...]]:
+        raise_misfit(grid_faults(cls, grid))
+        return grid
+
+
+def grid_faults(method: type[MethodBase], grid: Mapping[str, Sequence[object]]) -> Iterator[tuple[Steps, str]]:
+    """Say which entries of a grid name no setting of the method, or hold no values."""
+    settings = [name for name in method.model_fields if name not in _NOT_IN_GRIDS]
+    for name, values in grid.items():
+        if name not in settings:
+            kind = " or ".join(kinds(method))
+            near = did_you_mean(name, settings)
+            told = f"no setting of {kind} that a grid can vary"
+            yield (name,), sentence(told, allowed="" if near else ", ".join(settings) or "none", remedy=near)
+        elif not values:
+            yield (name,), "has no values; give at least one"
+
+
+_NOT_IN_GRIDS = {"kind", "on", "stream", "grid", "training"}
+
+
+class BaselineBase(MethodBase):
+    """A method that needs no backbone."""
+
+
+class TunerBase(MethodBase):
+    """A method that trains something on a backbone."""
+
+    patience: ClassVar[int] = PATIENCE
+    """Patience of early stopping where the study names none."""
+
+    learning_rate: float = Field(gt=0)
+    """Peak learning rate: a tuned setting, with a default that fits the method."""
+    head_learning_rate: float | None = Field(default=None, gt=0)
+    """Peak learning rate of the head; the same as the rest when null."""
+    training: Annotated[dict[str, Any], Partial(lambda: TrainingSpec)] = Field(default_factory=dict)
+    """Held settings this method overrides; the report lists them and calls the comparison unequal."""
+    pooling: Pooling = "default"
+    """Which rows the head reads; the family's own way by default."""
+
+    @field_validator("training")
+    @classmethod
+    def _training_is_part_of_held_settings(cls, training: dict[str, Any]) -> dict[str, Any]:
+        try:
+            TrainingSpec.model_validate(deep_merge(TrainingSpec().model_dump(), training))
+        except ValidationError as error:
+            raise Misfit((one["loc"], one["msg"]) for one in error.errors()) from error
+        return training

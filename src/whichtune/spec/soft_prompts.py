@@ -1,0 +1,81 @@
+"""Soft prompts: trained rows in front of every text, as they are or made by an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from whichtune.spec.base import Steps, raise_misfit
+from whichtune.spec.method_base import TunerBase
+
+
+class SoftPromptBase(TunerBase):
+    """What every soft prompt may say."""
+
+    patience: ClassVar[int] = 4
+
+    virtual_tokens: int = Field(default=20, ge=1)
+    """Rows in front of every text; each takes one of the model's positions."""
+    initialise: Literal["random", "vocabulary", "phrase"] = "vocabulary"
+    """What the rows start from: random numbers as wide as the token table's, random words, or a phrase's tokens."""
+    phrase: str | None = Field(default=None, min_length=1)
+    """Text the rows start from with `initialise: phrase`; repeated or cut to their number."""
+    read: Literal["token", "virtual"] = "token"
+    """Row the head reads: the text's own first row, or the first virtual row (as Hugging Face PEFT does)."""
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> SoftPromptBase:
+        raise_misfit(self.misfits())
+        return self
+
+    def misfits(self) -> Iterator[tuple[Steps, str]]:
+        """Say which settings contradict each other."""
+        if self.initialise == "phrase" and self.phrase is None:
+            yield ("phrase",), "is missing; `initialise: phrase` needs one, such as `phrase: Classify the sentiment`"
+        if self.initialise != "phrase" and self.phrase is not None:
+            yield ("phrase",), f"has no use with `initialise: {self.initialise}`; set `initialise: phrase`"
+
+
+class PromptTuningSpec(SoftPromptBase):
+    """Trained rows in front of every text (Lester et al. 2021); trunk frozen, head trained."""
+
+    kind: Literal["prompt-tuning"]
+    learning_rate: float = Field(default=1e-1, gt=0)
+    """Peak learning rate of the rows."""
+    head_learning_rate: float | None = Field(default=5e-3, gt=0)
+    """Peak learning rate of the head; the rows' own when null."""
+
+
+class PTuningSpec(SoftPromptBase):
+    """Rows made by a small trained encoder (Liu et al. 2021), or keys and values of every block (Liu et al. 2022)."""
+
+    kind: Literal["p-tuning"]
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak learning rate of rows and encoder."""
+    head_learning_rate: float | None = Field(default=5e-3, gt=0)
+    """Peak learning rate of the head; the rows' own when null."""
+    initialise: Literal["random", "vocabulary", "phrase"] = "random"
+    """What the rows start from: random numbers, random words, or a phrase's tokens (deep: what the trunk makes of
+    them)."""
+    encoder: Literal["mlp", "lstm", "none"] = "mlp"
+    """What makes the rows: three linear maps, a bidirectional LSTM, or nothing (with `deep` alone)."""
+    encoder_width: int | None = Field(default=None, ge=1)
+    """Inner width of the encoder; the token table's when left out."""
+    encoder_layers: int = Field(default=2, ge=1)
+    """Layers of the LSTM."""
+    encoder_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout between the LSTM's layers."""
+    deep: bool = False
+    """Give every block keys and values of its own (prefix tuning, P-tuning v2) instead of rows at the input."""
+
+    def misfits(self) -> Iterator[tuple[Steps, str]]:
+        """Say which settings contradict each other."""
+        yield from super().misfits()
+        if self.encoder == "none" and not self.deep:
+            yield ("encoder",), "none needs `deep: true`; rows at the input without an encoder are `prompt-tuning`"
+        if self.encoder == "lstm" and self.deep:
+            yield ("encoder",), "lstm makes rows at the input only; with `deep: true` use mlp or none"
+        if self.deep and self.read == "virtual":
+            yield ("read",), "virtual has nothing to read with `deep: true`; its rows are keys and values alone"

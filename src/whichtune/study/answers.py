@@ -1,0 +1,132 @@
+"""What a finished trial answered, a row an entry, as CSV, TSV, JSONL or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from whichtune.data.reading import SUFFIXES
+from whichtune.errors import DataError, did_you_mean
+from whichtune.fetch.atomic import write_text, writing
+from whichtune.records.predictions import Predictions
+from whichtune.report.csv_table import FORMULA_STARTS
+from whichtune.study.new_rows import NewRows
+
+Columns = dict[str, list[Any]]
+
+
+def lay_out_answers(rows: NewRows, answers: Predictions | None, *, gold: bool = False) -> Columns:
+    """Put answers beside their rows: id, texts, label, confidence, a probability a label; empty where there is none."""
+    found = iter(range(len(answers.ids)) if answers is not None else ())
+    places = [None if one is None else next(found) for one in rows.examples]
+    columns: Columns = {"id": list(rows.ids), "text": list(rows.texts)}
+    if any(pair is not None for pair in rows.pairs):
+        columns["pair"] = list(rows.pairs)
+    if gold:
+        columns["gold"] = [None if one is None else one.gold for one in rows.examples]
+    columns["prediction"] = _pick(places, None if answers is None else answers.parsed)
+    columns["confidence"] = _pick(places, None if answers is None else answers.confidence.tolist())
+    if gold:
+        columns["loss"] = _pick(places, None if answers is None else answers.loss.tolist())
+    if answers is not None and answers.probabilities is not None:
+        shares = answers.probabilities.T.tolist()
+        columns |= {
+            f"probability_{label}": _pick(places, own) for label, own in zip(answers.labels, shares, strict=True)
+        }
+    columns["reason"] = list(rows.reasons)
+    return columns
+
+
+def _pick(places: Sequence[int | None], values: Sequence[Any] | None) -> list[Any]:
+    return [None if place is None or values is None else _finite(values[place]) for place in places]
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a file name without a known format, or in a folder that is not there, before anything is computed."""
+    if path.suffix.lower() not in SUFFIXES:
+        near = did_you_mean(path.suffix.lower(), SUFFIXES)
+        raise DataError(f"--out {path}: its format", value=path.suffix, allowed=", ".join(SUFFIXES), remedy=near)
+    if not path.parent.is_dir():
+        raise DataError(f"--out {path}: its folder does not exist", remedy="make the folder first")
+
+
+def write_answers(path: Path, columns: Columns) -> None:
+    """Write a table in the format of the file's name, under a temporary name first."""
+    kind = SUFFIXES[path.suffix.lower()]
+    if kind == "parquet":
+        _write_parquet(path, columns)
+    elif kind == "jsonl":
+        write_text(path, "".join(f"{line}\n" for line in write_lines(columns)))
+    else:
+        write_text(path, _write_csv(columns) if kind == "csv" else _write_tsv(columns))
+
+
+def write_lines(columns: Columns) -> list[str]:
+    """Write a table as JSON, an object a row; what a row does not have is null."""
+    return [
+        json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False)
+        for row in zip(*columns.values(), strict=True)
+    ]
+
+
+def describe_answer(answers: Predictions, place: int) -> Mapping[str, Any]:
+    """Return one answer as plain values."""
+    told: dict[str, Any] = {"prediction": answers.parsed[place], "confidence": float(answers.confidence[place])}
+    if answers.probabilities is not None:
+        told["probabilities"] = dict(zip(answers.labels, answers.probabilities[place].tolist(), strict=True))
+    return told
+
+
+def guard_cell(value: Any) -> Any:
+    """Put an apostrophe before a text that a spreadsheet would take for a formula; a number is none."""
+    if not isinstance(value, str) or not value.startswith(FORMULA_STARTS) or _is_number(value):
+        return value
+    return f"'{value}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _write_csv(columns: Columns) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([guard_cell(name) for name in columns])
+    for row in zip(*columns.values(), strict=True):
+        writer.writerow([guard_cell(cell) for cell in row])
+    return out.getvalue()
+
+
+def _write_tsv(columns: Columns) -> str:
+    """Tab-separated, a row a line and no quoting: a tab or line break inside a cell becomes a space."""
+    rows = [list(columns), *zip(*columns.values(), strict=True)]
+    return "".join("\t".join(map(_flatten, row)) + "\n" for row in rows)
+
+
+def _flatten(cell: Any) -> str:
+    text = "" if cell is None else str(guard_cell(cell))
+    return text.replace("\t", " ").replace("\r", " ").replace("\n", " ")
+
+
+def _write_parquet(path: Path, columns: Columns) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    words = {"id", "text", "pair", "gold", "prediction", "reason"}
+    kinds = {name: pa.string() if name in words else pa.float32() for name in columns}
+    table = pa.table({name: pa.array(values, kinds[name]) for name, values in columns.items()})
+    with writing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")

@@ -1,0 +1,171 @@
+"""One trial by flags: the study of a single candidate and seed, made of a study file, of flags, or of both.
+
+Nothing here needs torch: wrong flags are told before anything is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from whichtune.errors import SpecError, did_you_mean
+from whichtune.spec.flags import ANY_METHOD
+from whichtune.spec.members import kinds, specs
+from whichtune.spec.merge import alike_key
+from whichtune.spec.method_base import BaselineBase
+from whichtune.spec.methods import MethodSpec
+from whichtune.spec.read import load_stored_study, resolve_study
+from whichtune.spec.shorthand import read_backbone_word
+from whichtune.spec.sources import SourceSpec
+from whichtune.spec.study import StudySpec
+from whichtune.spec.write import write_scalar
+
+SOURCE = "data.source."
+WHOLE = "data.source.all"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the flags of `train` ask for."""
+
+    out: Path
+    """The study's folder."""
+    method: str | None = None
+    """A method entry of the study file, or a kind of method."""
+    backbone: str | None = None
+    """A backbone of the study file, or a word that stands for one."""
+    seed: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Path in the study to value; `methods.*` is the chosen method."""
+    overrides: tuple[str, ...] = ()
+    """Further overrides, as `--set` takes them."""
+
+
+def plan_single(asked: Asked, base: StudySpec | None = None) -> StudySpec:
+    """Return the study of the one trial that is asked for; flags go over the study file."""
+    tree: dict[str, Any] = {} if base is None else base.model_dump()
+    tree |= {"name": asked.out.name, "scales": {}, "reference": {}}
+    settings = _lay_data(tree, asked.settings)
+    name, entry = _choose_method(tree.get("methods", {}), asked.method)
+    _fix_grid(name, entry, settings)
+    _choose_backbone(tree, entry, asked.backbone)
+    tree["methods"] = {name: {**entry, "on": None}}
+    tree["seeds"] = [_choose_seed(asked.seed, base)]
+    over = write_overrides(settings, name)
+    require_room(asked.out, name)
+    return resolve_study(tree, overrides=[*over, *asked.overrides])
+
+
+def write_overrides(settings: Mapping[str, Any], method: str) -> list[str]:
+    """Write settings as overrides of a study, those of `methods.*` for one entry."""
+    front = f"methods.{method}"
+    return [f"{path.replace(ANY_METHOD, front, 1)}={write_scalar(value)}" for path, value in settings.items()]
+
+
+def find_kind(word: str) -> str:
+    """Return the kind of method that a word means, or say which there are."""
+    known = [kind for member in specs(MethodSpec) for kind in kinds(member)]
+    for kind in known:
+        if alike_key(kind) == alike_key(word):
+            return kind
+    raise SpecError("--method", value=word, allowed=", ".join(known), remedy=did_you_mean(word, known))
+
+
+def require_room(out: Path, name: str) -> None:
+    """Refuse a folder that holds a study of several trials, or of another method: its comparison would be lost."""
+    path = out / "study.yaml"
+    if not path.is_file():
+        return
+    held, _ = load_stored_study(path)
+    several = len(held.methods) > 1 or len(held.seeds) > 1 or len(held.backbones) > 1
+    if several or name not in held.methods:
+        what = "a study of several trials" if several else f"a trial of `{next(iter(held.methods))}`"
+        raise SpecError(f"{out}: holds {what}", remedy="give another --out-dir")
+
+
+def _lay_data(tree: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose the source of the rows; return the settings that are left to be laid over the study."""
+    settings = dict(given)
+    named = {path for path in settings if path.startswith(SOURCE)}
+    places = {f"{SOURCE}{part}" for part in ("all", "train", "validation", "test")} & named
+    if places:
+        built_in = _find_source(str(settings[WHOLE])) if places == {WHOLE} else None
+        if built_in is not None:
+            del settings[WHOLE]
+        tree["data"] = {**tree.get("data", {}), "source": {"kind": built_in or "files"}}
+    if settings.get("data.columns.pair") and "task" not in tree:
+        tree["task"] = {"kind": "pair-classification"}
+    return settings
+
+
+def _find_source(word: str) -> str | None:
+    """Return the kind of a source that needs no settings and is named by the word, unless it is a file."""
+    known = {
+        kind
+        for member in specs(SourceSpec)
+        for kind in kinds(member)
+        if not any(info.is_required() for name, info in member.model_fields.items() if name != "kind")
+    } - {"files"}
+    return word if word in known and not Path(word).exists() else None
+
+
+def _choose_method(methods: Mapping[str, Any], word: str | None) -> tuple[str, dict[str, Any]]:
+    """Find the entry a word means: by its name, by its kind where one entry has it, or a new one of that kind."""
+    if word is None:
+        own = [name for name, entry in methods.items() if entry["kind"] not in _BASELINES]
+        if len(own) == 1:
+            return own[0], dict(methods[own[0]])
+        allowed = ", ".join(own or [kind for member in specs(MethodSpec) for kind in kinds(member)])
+        raise SpecError("--method: name the one to train", allowed=allowed, remedy="for example `--method lora`")
+    named = [name for name in methods if alike_key(name) == alike_key(word)]
+    alike = named or [name for name, entry in methods.items() if alike_key(entry["kind"]) == alike_key(word)]
+    if len(alike) > 1:
+        raise SpecError("--method: several entries are of this kind", value=word, allowed=", ".join(alike))
+    if alike:
+        return alike[0], dict(methods[alike[0]])
+    try:
+        kind = find_kind(word)
+    except SpecError:
+        known = [*methods, *(kind for member in specs(MethodSpec) for kind in kinds(member) if kind not in methods)]
+        raise SpecError("--method", value=word, allowed=", ".join(known), remedy=did_you_mean(word, known)) from None
+    return kind, {"kind": kind}
+
+
+def _fix_grid(name: str, entry: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    """Take a grid's only value; of several, a flag must name one."""
+    for setting, values in entry.pop("grid", {}).items():
+        if f"{ANY_METHOD}.{setting}" in settings:
+            continue
+        if len(values) > 1:
+            flag = f"--{setting.replace('_', '-')}"
+            shown = ", ".join(map(str, values))
+            raise SpecError(f"{flag}: `{name}` has a grid over it, and one trial has one value", allowed=shown)
+        entry[setting] = values[0]
+
+
+def _choose_backbone(tree: dict[str, Any], entry: Mapping[str, Any], word: str | None) -> None:
+    known: dict[str, Any] = tree.get("backbones", {})
+    if entry["kind"] in _BASELINES:
+        tree["backbones"] = {}
+        return
+    if word is None:
+        own = list(entry.get("on") or known)
+        if len(own) != 1:
+            told = "--backbone: name the model to train"
+            raise SpecError(told, allowed=", ".join(own), remedy="for example `--backbone minilm`")
+        tree["backbones"] = {own[0]: known[own[0]]}
+    elif word in known:
+        tree["backbones"] = {word: known[word]}
+    else:
+        tree["backbones"] = {"main": read_backbone_word(word)}
+
+
+def _choose_seed(seed: int | None, base: StudySpec | None) -> int:
+    if seed is not None:
+        return seed
+    return 1 if base is None else base.seeds[0]
+
+
+_BASELINES = {kind for member in specs(MethodSpec) if issubclass(member, BaselineBase) for kind in kinds(member)}

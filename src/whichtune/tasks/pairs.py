@@ -1,0 +1,19 @@
+"""Classification of two texts: inference, paraphrase, and whatever else is asked of a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from whichtune.data.examples import Example, second_texts
+from whichtune.models.batch import Encoded
+from whichtune.models.encoder import TextEncoder
+from whichtune.tasks.classification import Classification
+
+
+class PairClassification(Classification):
+    """One label for two texts, which the model reads as one row in its family's own form."""
+
+    def encode(self, examples: Sequence[Example], encoder: TextEncoder, max_length: int) -> Encoded:
+        """Turn pairs into token ids; of a pair beyond `max_length` tokens the longer text is cut first."""
+        texts = [example.text for example in examples]
+        return encoder.encode(texts, self.targets(examples), max_length, second_texts(examples))

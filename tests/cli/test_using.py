@@ -1,0 +1,151 @@
+"""A finished trial on new rows: the same answers as in its study, whatever the rows come in."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from whichtune.data.storing import read_examples
+from whichtune.engine.tolerances import TOLERANCES
+from whichtune.records.folder import StudyFolder
+from whichtune.records.predictions import read_predictions
+
+PLAIN = ("--threads", "1", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def trial(trained):
+    return next(one for one in StudyFolder(trained).read_trials() if not one.baseline)
+
+
+@pytest.fixture(scope="session")
+def stored(trained, trial):
+    """What the trial predicted for its test rows."""
+    return read_predictions(StudyFolder(trained).trial(trial.id).predictions, "test")["test"]
+
+
+@pytest.fixture
+def exported(trained, place):
+    """The test rows of the trial's study, in a CSV of their own and in another order."""
+    rows = list(read_examples(trained / "examples.parquet").examples["test"])[::-1]
+    with (place / "test.csv").open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["key", "review", "verdict"])
+        writer.writerows((one.id, one.text, one.gold) for one in rows)
+    return place / "test.csv"
+
+
+def test_the_trial_has_learned(stored):
+    assert len(set(stored.parsed)) == 2, "or the tests below compare constants"
+
+
+@pytest.mark.parametrize("batch", [None, 1, 7])
+def test_predictions_are_those_of_the_study(whichtune, trained, trial, stored, exported, batch):
+    own = [] if batch is None else ["--batch", batch]
+    ended = whichtune(
+        "predict", trial.id[:8], "--runs", trained.parent, "--data", exported, "--out", "out.jsonl", *PLAIN, *own
+    )
+    assert ended.code == 0, ended.err
+    found = {line["id"]: line for line in map(json.loads, Path("out.jsonl").read_text().splitlines())}
+    assert len(found) == len(stored.ids)
+    assert [found[name]["prediction"] for name in stored.ids] == stored.parsed
+    shares = np.array([[found[name][f"probability_{label}"] for label in stored.labels] for name in stored.ids])
+    logits, known = np.log(shares), np.log(stored.probabilities)
+    assert np.abs(logits - known).max() <= TOLERANCES["float32"] * known.std()
+
+
+def test_evaluation_gives_the_studys_scores(whichtune, trained, trial, stored, exported):
+    ended = whichtune("evaluate", trained, "--data", exported, "--out", "kept.parquet", "--json", *PLAIN)
+    assert ended.code == 0, ended.err
+    told = json.loads(ended.out)
+    recorded = {one.name: one.value for one in trial.scores["test"].metrics}
+    for metric in told["metrics"]:
+        assert metric["value"] == pytest.approx(recorded[metric["name"]], rel=1e-4)
+        assert metric["name"] == "calibration_error" or metric["low"] <= metric["value"] <= metric["high"]
+    assert told["rows"] == len(stored.ids)
+    kept = pq.read_table("kept.parquet").to_pydict()
+    right = [gold == own for gold, own in zip(kept["gold"], kept["prediction"], strict=True)]
+    assert np.mean(right) == pytest.approx(recorded["accuracy"])
+    shown = whichtune("evaluate", trained, "--data", exported, *PLAIN)
+    assert "95 % interval" in shown.out
+    assert max(map(len, shown.out.splitlines())) <= 80
+
+
+def test_rows_that_cannot_be_predicted_keep_their_place(whichtune, trained, place):
+    (place / "new.csv").write_text("key,review\na,fine fine\nb,\nc,=1+1\n")
+    ended = whichtune("predict", trained, "new.csv", "--out", "out.csv", *PLAIN)
+    assert ended.code == 0, ended.err
+    assert "3 rows; 1 empty: no prediction" in ended.err
+    with Path("out.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [row["id"] for row in rows] == ["a", "b", "c"]
+    assert [bool(row["prediction"]) for row in rows] == [True, False, True]
+    assert rows[2]["text"] == "'=1+1"
+    (place / "none.csv").write_text('key,review\nb,""\n')
+    assert json.loads(whichtune("predict", trained, "none.csv").out)["prediction"] is None
+
+
+def test_standard_input_line_by_line(whichtune, trained):
+    ended = whichtune("predict", trained, "-", *PLAIN, stdin="fine great\n\nawful grïm\n".encode())
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert [line["prediction"] is None for line in lines] == [False, True, False]
+    assert sum(lines[0]["probabilities"].values()) == pytest.approx(1)
+    labels = whichtune("predict", trained, "-", "--label-only", *PLAIN, stdin=b"fine great\n\n").out.split("\n")
+    assert labels == [lines[0]["prediction"], "", ""]
+
+
+def test_each_line_is_answered_at_once(trained):
+    command = [sys.executable, "-m", "whichtune", "predict", str(trained), "-", "--label-only", *PLAIN]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        for text in ("fine great", "awful"):
+            running.stdin.write(f"{text}\n")
+            running.stdin.flush()
+            started = time.monotonic()
+            assert running.stdout.readline().strip() in {"good", "bad"}
+            assert time.monotonic() - started < 120
+        running.stdin.close()
+        assert running.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "words"),
+    [
+        ("key,txet\na,fine\n", ["predict"], ["no column `review`", "key, txet", "--text"]),
+        ("key,review,verdict\na,fine,godo\n", ["evaluate"], ["new.csv:2", "godo", "bad, good", "'good'"]),
+        ("key,review\na,fine\n", ["evaluate"], ["no column `verdict`", "--label"]),
+        ("key,review\na,fine\n", ["predict", "--out", "out.xlsx"], [".xlsx", ".parquet"]),
+        ("key,review\na,fine\n", ["predict", "--text", "key", "--format", "cvs"], ["--format", "'csv'"]),
+        ("key,review\na,fine\n", ["evaluate", "--label", "review"], ["same column"]),
+        ("key,review\na,fine\n", ["predict", "--device", "tpu"], ["tpu", "cpu"]),
+    ],
+)
+def test_wrong_input_is_one_message(whichtune, trained, place, text, flags, words):
+    (place / "new.csv").write_text(text)
+    ended = whichtune(flags[0], trained, "--data", "new.csv", *flags[1:])
+    assert ended.code == 2, ended.err
+    assert "Traceback" not in ended.err
+    for word in words:
+        assert word in ended.told
+
+
+def test_what_is_no_model(whichtune, trained, place):
+    baseline = next(one for one in StudyFolder(trained).read_trials() if one.baseline)
+    (place / "new.csv").write_text("key,review\na,fine\n")
+    ended = whichtune("predict", trained / "trials" / baseline.id, "new.csv")
+    assert (ended.code, "has no model" in ended.told) == (2, True)
+    assert whichtune("predict", "abcdef", "new.csv").code == 2
+    assert whichtune("predict", trained).code == 2
+    assert "twice" in whichtune("predict", trained, "-", "--data", "new.csv").told
+    assert "redirect" in whichtune("predict", trained, "-", "--out", "out.csv").told

@@ -1,0 +1,88 @@
+"""The shipped configurations: their arithmetic against torch's own count of the model they describe."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import CONFIG_MAPPING, AutoModel, AutoModelForSequenceClassification
+
+import whichtune.models.configs as shipped
+from whichtune.models.configs import OWNERS, find_shipped, list_shipped, read_shipped
+from whichtune.models.count import count_parameters
+from whichtune.models.families import describe_family
+
+PUBLISHED = {
+    "roberta-base": 124_647_939,
+    "huawei-noah/TinyBERT_General_4L_312D": 14_351_187,
+    "bert-base-uncased": 109_484_547,
+}
+TRUNKS = {
+    "all-MiniLM-L6-v2": 22_713_216,
+    "albert-base-v2": 11_683_584,
+    "deberta-v3-base": 183_831_552,
+    "distilbert-base-uncased": 66_362_880,
+    "electra-base-discriminator": 108_891_648,
+    "electra-small-discriminator": 13_548_800 - 256 * 257,
+    "ModernBERT-base": 149_014_272,
+    "bert-large-uncased": 335_141_888,
+    "roberta-large": 355_359_744 - 1024 * 1025,
+    "xlm-roberta-base": 278_043_648 - 768 * 769,
+}
+"""Published totals of the trunks, without the dense layers that are head with us."""
+
+
+def sizes_of(name):
+    config = read_shipped(name)
+    return describe_family(config).dimensions(config)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_totals_with_three_classes(name):
+    sizes = sizes_of(name)
+    assert sizes.trunk.parameters + sizes.head(3) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_the_published_totals_of_trunks(name):
+    assert sizes_of(name).trunk.parameters == TRUNKS[name]
+
+
+@pytest.mark.parametrize("name", list_shipped())
+def test_the_arithmetic_is_torchs_count_of_the_model_and_of_its_classifier(name):
+    told, sizes = read_shipped(name), sizes_of(name)
+    config = CONFIG_MAPPING[told["model_type"]].from_dict(told | {"num_labels": 3})
+    pooled = {} if sizes.pooler.parameters or told["model_type"] not in POOLED else {"add_pooling_layer": False}
+    with torch.device("meta"):
+        trunk = AutoModel.from_config(config, **pooled)
+        whole = AutoModelForSequenceClassification.from_config(config)
+    assert count_parameters(trunk) == sizes.trunk.parameters
+    assert count_parameters(whole) == sizes.trunk.parameters + sizes.head(3)
+    filled = trunk.config.to_dict()
+    assert describe_family(filled).dimensions(filled) == sizes
+    assert describe_family(filled) == describe_family(told)
+
+
+POOLED = {"roberta", "xlm-roberta", "mpnet"}
+"""Families whose class makes a pooler that their own classifier leaves out."""
+
+
+def test_the_files_are_those_that_are_listed():
+    folder = Path(shipped.__file__).parent
+    assert {path.stem for path in folder.glob("*.json")} == set(OWNERS) == set(list_shipped())
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("roberta-base", "roberta-base"),
+        ("FacebookAI/roberta-base", "roberta-base"),
+        ("tinybert_general_4l_312d", "TinyBERT_General_4L_312D"),
+        ("answerdotai/modernbert-base", "ModernBERT-base"),
+        ("someone/roberta-base", None),
+        ("roberta", None),
+        ("", None),
+    ],
+)
+def test_names_are_found_short_or_full_and_those_of_others_are_not(name, found):
+    assert find_shipped(name) == found
+    assert (read_shipped(name) is None) == (found is None)

@@ -1,0 +1,30 @@
+import pytest
+
+from whichtune.errors import ModelError
+from whichtune.spec.shorthand import read_backbone_word
+
+
+@pytest.mark.parametrize(
+    ("word", "entry"),
+    [
+        ("minilm", {"kind": "minilm"}),
+        ("random", {"kind": "random", "family": "bert"}),
+        ("random:roberta", {"kind": "random", "family": "roberta"}),
+        ("roberta-base", {"kind": "hub", "name": "roberta-base", "revision": None}),
+        ("org/model@abc123", {"kind": "hub", "name": "org/model", "revision": "abc123"}),
+    ],
+)
+def test_words(word, entry):
+    assert read_backbone_word(word) == entry
+
+
+def test_an_existing_folder_is_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "roberta-base").mkdir()
+    assert read_backbone_word("roberta-base") == {"kind": "folder", "path": tmp_path / "roberta-base"}
+
+
+@pytest.mark.parametrize("word", ["./models/bert", "a/b/c", "two words", ""])
+def test_neither_folder_nor_name(word):
+    with pytest.raises(ModelError, match="neither a folder nor a name"):
+        read_backbone_word(word)

@@ -1,0 +1,133 @@
+"""The study of one trial: flags over a study file, or flags alone."""
+
+import pytest
+
+from whichtune.errors import ModelError, SpecError
+from whichtune.spec.read import resolve_study
+from whichtune.spec.write import dump_study
+from whichtune.study.single import Asked, find_kind, plan_single
+
+FILES = {"data.source.all": "rows.csv"}
+
+
+@pytest.fixture
+def base():
+    return resolve_study(
+        {
+            "name": "wide",
+            "data": {"source": {"kind": "files", "all": "own.csv"}, "columns": {"text": "review", "label": "verdict"}},
+            "backbones": {"small": {"kind": "random"}, "large": {"kind": "minilm"}},
+            "methods": {
+                "majority": {"kind": "majority"},
+                "low": {"kind": "lora", "rank": 2, "on": ["small"], "grid": {"alpha": [4, 8]}},
+                "full": {"kind": "full", "grid": {"learning_rate": [1e-4]}},
+            },
+            "training": {"epochs": 7},
+            "seeds": [5, 6],
+            "reference": {"low": {"values": {"accuracy": 0.9}, "source": "somewhere"}},
+            "scales": {"small": {"training": {"epochs": 1}}},
+        }
+    )
+
+
+def ask(out, **asked):
+    settings = asked.pop("settings", FILES)
+    return Asked(out / "trial", settings=settings, **asked)
+
+
+def test_flags_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = FILES | {
+        "methods.*.rank": 4,
+        "methods.*.targets": ["query", "no"],
+        "training.batch_size": 8,
+        "data.columns.label": "yes",
+    }
+    study = plan_single(ask(tmp_path, method="lora", backbone="random:roberta", settings=settings))
+    assert study.name == "trial"
+    assert list(study.methods) == ["lora"]
+    assert (study.methods["lora"].rank, study.methods["lora"].targets) == (4, ("query", "no"))
+    assert study.backbones["main"].family == "roberta"
+    assert (study.seeds, study.training.batch_size) == ((1,), 8)
+    assert study.data.source.all == tmp_path / "rows.csv"
+    assert study.data.columns.label == "yes"
+
+
+def test_flags_over_a_study_file(base, tmp_path):
+    settings = {"methods.*.alpha": 8.0, "methods.*.rank": 3, "training.max_length": 64}
+    study = plan_single(ask(tmp_path, method="lora", settings=settings), base)
+    assert list(study.methods) == ["low"]
+    method = study.methods["low"]
+    assert (method.rank, method.alpha, method.grid, method.on) == (3, 8.0, {}, None)
+    assert list(study.backbones) == ["small"]
+    assert (study.training.epochs, study.training.max_length, study.seeds) == (7, 64, (5,))
+    assert (study.data.columns.text, study.data.source.all.name) == ("review", "own.csv")
+    assert (study.scales, study.reference) == ({}, {})
+
+
+def test_other_data_keep_the_rest(base, tmp_path):
+    study = plan_single(ask(tmp_path, method="full", backbone="large", seed=9), base)
+    assert study.data.source.all.name == "rows.csv"
+    assert study.data.columns.text == "review"
+    assert (study.methods["full"].learning_rate, study.seeds) == (1e-4, (9,))
+    assert study.backbones["large"].kind == "minilm"
+
+
+def test_a_method_and_a_model_the_file_does_not_have(base, tmp_path):
+    study = plan_single(ask(tmp_path, method="frozen_features", backbone="org/model"), base)
+    assert study.methods["frozen-features"].kind == "frozen-features"
+    assert study.backbones["main"].name == "org/model"
+
+
+def test_built_in_rows_baselines_and_pairs(tmp_path):
+    study = plan_single(ask(tmp_path, method="majority", settings={"data.source.all": "movie-reviews"}))
+    assert (study.data.source.kind, study.backbones) == ("movie-reviews", {})
+    pairs = FILES | {"data.columns.text": "premise", "data.columns.pair": "hypothesis"}
+    study = plan_single(ask(tmp_path, method="full", backbone="random", settings=pairs))
+    assert study.task.kind == "pair-classification"
+
+
+def test_rows_in_several_files(tmp_path):
+    settings = {"data.source.train": "a.csv", "data.source.test": "b.csv"}
+    study = plan_single(ask(tmp_path, method="majority", settings=settings))
+    assert (study.data.source.train.name, study.data.source.test.name) == ("a.csv", "b.csv")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({}, "--method: name the one"),
+        ({"method": "lroa"}, "did you mean 'lora'"),
+        ({"method": "full"}, "--backbone: name the model"),
+        ({"method": "lora"}, "--alpha"),
+        ({"method": "full", "backbone": "small", "settings": {"training.epochs": -1}}, "above 0"),
+        ({"method": "full", "backbone": "small", "overrides": ("trainnig.epochs=1",)}, "trainnig"),
+    ],
+)
+def test_what_cannot_be_one_trial_is_told(base, tmp_path, asked, told):
+    with pytest.raises(SpecError, match=told):
+        plan_single(ask(tmp_path, **({"settings": {}} | asked)), base)
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(ModelError, match="neither a folder nor a name"):
+        plan_single(ask(tmp_path, method="lora", backbone="./nowhere"))
+
+
+def test_a_folder_of_another_study_is_left_alone(base, tmp_path):
+    held = tmp_path / "trial"
+    held.mkdir()
+    (held / "study.yaml").write_text(dump_study(base, {}))
+    with pytest.raises(SpecError, match="several trials"):
+        plan_single(ask(tmp_path, method="full", backbone="random"))
+    single = plan_single(Asked(tmp_path / "other", "lora", "random", settings=FILES))
+    (held / "study.yaml").write_text(dump_study(single, {}))
+    with pytest.raises(SpecError, match="holds a trial of `lora`"):
+        plan_single(ask(tmp_path, method="full", backbone="random"))
+    assert plan_single(ask(tmp_path, method="lora", backbone="random", settings=FILES | {"methods.*.rank": 2}))
+
+
+def test_kinds():
+    assert find_kind("last_layers") == "last-layers"
+    with pytest.raises(SpecError, match="did you mean 'lora'"):
+        find_kind("lora2")
