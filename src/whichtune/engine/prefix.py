@@ -9,8 +9,8 @@ from whichtune.models.backbone import Backbone
 def frozen_prefix(backbone: Backbone, attachment: Attachment) -> int:
     """Count the first blocks whose output no training step can change.
 
-    It ends at the first block that owns a trained or wrapped module; it is 0 if something below or beside the blocks trains,
-    or if the method changes the embedded rows.
+    It ends at the first block that owns a trained or wrapped module. It is 0 if something below or beside the blocks
+    trains, or if the method changes the embedded rows.
     """
     if attachment.inputs is not unchanged:
         return 0
