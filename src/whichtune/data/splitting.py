@@ -14,8 +14,8 @@ from whichtune.spec.sources import SplitSpec
 def cut_splits(examples: Sequence[Example], asked: Mapping[str, float], spec: SplitSpec) -> dict[str, list[Example]]:
     """Cut the asked shares off the examples; the rest is `train`. Rows keep their order.
 
-    Training rows come last in the drawing order, so a label's last row is always one of them while they are at least
-    half of all.
+    Training rows come last in the drawing order, so the last row of a label with five or more is always one of them
+    while they are at least half of all.
     """
     counts = apportion(len(examples), {**asked, "train": 1 - sum(asked.values())})
     names = iter([name for name, count in counts.items() for _ in range(count)])
@@ -48,9 +48,11 @@ def take(examples: Sequence[Example], size: int | None, spec: SplitSpec) -> list
 
 
 def draw_order(examples: Sequence[Example], spec: SplitSpec, purpose: str) -> list[int]:
-    """Return the places in drawing order: any beginning of it has each label's share, to within one row.
+    """Return the places in drawing order: any beginning of it has each label's share, to within a row or so.
 
     Each label's rows are ordered by the hash of their ids and spread evenly over 0..1; all are then sorted together.
+    Up to any point of 0..1 each label is within half a row of its due, so a beginning of so many rows is within half a
+    row and half of the label's share for each of the labels.
     """
     hashes = [derive_seed(spec.seed, "split", purpose, example.id) for example in examples]
     order = sorted(range(len(examples)), key=hashes.__getitem__)

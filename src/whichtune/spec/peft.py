@@ -29,7 +29,7 @@ _SCALES = Start(5e-3)
 """Vectors that scale or shift rows: few numbers, each with much to do."""
 _SPECTRA = Start(3e-2)
 """Coefficients in another basis, scaled down before they reach the weights."""
-_ROWS = Start(1e-1, head_learning_rate=5e-3)
+_ROWS = Start(1e-2, head_learning_rate=5e-3)
 """Rows in front of the text."""
 _ENCODERS = Start(1e-3, head_learning_rate=5e-3)
 """Small networks that make such rows."""

@@ -11,6 +11,10 @@ from whichtune.spec.base import Steps, raise_misfit
 from whichtune.spec.method_base import TunerBase
 
 
+DEEP_RATE = 1e-1
+"""Peak learning rate of keys and values that no encoder makes; the search is in docs/decisions/0011."""
+
+
 class SoftPromptBase(TunerBase):
     """What every soft prompt may say."""
 
@@ -42,7 +46,7 @@ class PromptTuningSpec(SoftPromptBase):
     """Trained rows in front of every text (Lester et al. 2021); trunk frozen, head trained."""
 
     kind: Literal["prompt-tuning"]
-    learning_rate: float = Field(default=1e-1, gt=0)
+    learning_rate: float = Field(default=1e-2, gt=0)
     """Peak learning rate of the rows."""
     head_learning_rate: float | None = Field(default=5e-3, gt=0)
     """Peak learning rate of the head; the rows' own when null."""
@@ -53,7 +57,7 @@ class PTuningSpec(SoftPromptBase):
 
     kind: Literal["p-tuning"]
     learning_rate: float = Field(default=1e-3, gt=0)
-    """Peak learning rate of rows and encoder."""
+    """Peak learning rate of rows and encoder; of deep prompts without an encoder 1e-1, when left out."""
     head_learning_rate: float | None = Field(default=5e-3, gt=0)
     """Peak learning rate of the head; the rows' own when null."""
     initialise: Literal["random", "vocabulary", "phrase"] = "random"
@@ -69,6 +73,13 @@ class PTuningSpec(SoftPromptBase):
     """Dropout between the LSTM's layers."""
     deep: bool = False
     """Give every block keys and values of its own (prefix tuning, P-tuning v2) instead of rows at the input."""
+
+    @model_validator(mode="after")
+    def _rate_fits_the_encoder(self) -> PTuningSpec:
+        if self.encoder == "none" and "learning_rate" not in self.model_fields_set:
+            # The class is frozen for its users; a default that hangs on another field can be filled in only here.
+            vars(self).update({"learning_rate": DEEP_RATE})
+        return self
 
     def misfits(self) -> Iterator[tuple[Steps, str]]:
         """Say which settings contradict each other."""
