@@ -188,3 +188,11 @@ def test_a_runs_folder_that_cannot_be_made(place):
     ended = call("run", write_study(place), "--runs", "rows.csv")
     assert ended.returncode == 2
     assert "--runs" in ended.stderr
+
+
+def test_a_prompt_without_room_is_told_before_anything_trains(place):
+    changes = ["--set", "methods.lora.kind=prompt-tuning", "--set", "methods.lora.virtual_tokens=100"]
+    ended = call("run", write_study(place), *changes)
+    assert ended.returncode == 2, ended.stderr
+    assert "beside 100 virtual rows: got 40; allowed: at most 28" in " ".join(ended.stderr.split())
+    assert not list((place / "runs").glob("*/trials/*/trial.json"))

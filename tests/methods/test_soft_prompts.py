@@ -11,6 +11,7 @@ from whichtune.engine.trial import count_assembly
 from whichtune.errors import ModelError, UnsupportedError
 from whichtune.methods.soft_prompts import choose_tokens, list_words, table_of
 from whichtune.models.batch import collate
+from whichtune.spec.grids import expand_grid
 from whichtune.spec.methods import MethodSpec
 
 KINDS = {
@@ -171,7 +172,49 @@ def test_detaching_leaves_no_trace(kind, prompted):
     assembly.attachment.detach()
     after = backbone.trunk.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in backbone.trunk.modules())
+    assert not any(module._forward_hooks or "forward" in vars(module) for module in backbone.trunk.modules())
+
+
+@pytest.mark.parametrize("family", ["bert", "deberta-v2", "mpnet"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_recomputed_blocks_give_the_same_gradients(kind, family, prompted):
+    gradients = []
+    for recompute in (False, True):
+        trial, assembly = prompted(family, **KINDS[kind])
+        assembly.recompute = recompute
+        batch = collate(trial.material.encoded["train"], range(4))
+        with assembly.fitting():
+            for module in (assembly.backbone.trunk, assembly.head):
+                module.eval()
+            assembly(batch).square().sum().backward()
+        gradients.append({name: tensor.grad.clone() for name, tensor in assembly.attachment.trained.items()})
+        assembly.attachment.detach()
+    assert all(torch.allclose(gradients[0][name], gradients[1][name], atol=1e-7) for name in gradients[0])
+    assert all(gradient.any() for gradient in gradients[0].values())
+
+
+def test_dropout_of_a_prompt_encoder_stops_when_predicting(prompted):
+    trial, assembly = prompted(
+        kind="p-tuning", encoder="lstm", encoder_layers=2, encoder_width=8, encoder_dropout=0.5, virtual_tokens=4
+    )
+    encoded = trial.material.encoded["train"]
+    first, second = (logits_of(assembly, encoded, range(4)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(first, logits_of(assembly, encoded, range(4), merge=True))
+    with assembly.fitting():
+        noisy = [assembly(collate(encoded, range(4))) for _ in range(2)]
+    assert not torch.equal(*noisy)
+
+
+def test_deep_prompts_out_of_sight_say_why_not(prompted):
+    with pytest.raises(UnsupportedError, match="a row sees near ones"):
+        prompted("modernbert", kind="p-tuning", deep=True, encoder="none")
+
+
+def test_a_grid_over_encoders_leaves_each_its_own_rate():
+    entry = spec_of(kind="p-tuning", deep=True, grid={"encoder": ["mlp", "none"]})
+    rates = {name: one.learning_rate for name, one in expand_grid("p", entry)}
+    assert rates == {"p[encoder=mlp]": 1e-3, "p[encoder=none]": 1e-1}
 
 
 def test_a_length_that_leaves_no_room_is_refused(prompted):
@@ -197,6 +240,9 @@ def test_the_head_may_have_a_rate_of_its_own(prompted):
         ({"kind": "p-tuning", "encoder": "none"}, "deep: true"),
         ({"kind": "p-tuning", "encoder": "lstm", "deep": True}, "at the input only"),
         ({"kind": "p-tuning", "deep": True, "read": "virtual"}, "nothing to read"),
+        ({"kind": "p-tuning", "encoder_layers": 3}, "encoder_layers.*no use"),
+        ({"kind": "p-tuning", "encoder": "none", "deep": True, "encoder_width": 8}, "encoder_width.*no use"),
+        ({"kind": "p-tuning", "encoder": "lstm", "encoder_layers": 1, "encoder_dropout": 0.1}, "of one layer"),
     ],
 )
 def test_settings_that_contradict_each_other_are_told(fields, told):

@@ -277,3 +277,11 @@ def test_a_tuner_not_shown_above_a_baseline_is_flagged(maker) -> None:
     maker.add("majority", 1, share=0.5, baseline=True, kind="majority")
     flagged = {trap.sentence: trap.where for trap in compare_study(maker.folder).traps}
     assert flagged == {"not shown to be better than majority": ["stuck@minilm"]}
+
+
+def test_a_tuner_that_cannot_be_compared_with_a_baseline_is_named(maker) -> None:
+    maker.add("full@minilm", 1, share=0.8)
+    lost = maker.add("majority", 1, share=0.5, baseline=True, kind="majority")
+    maker.folder.trial(lost.id).predictions.unlink()
+    flagged = {trap.sentence: trap.where for trap in compare_study(maker.folder).traps}
+    assert flagged == {"cannot be compared with majority row by row": ["full@minilm"]}

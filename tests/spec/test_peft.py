@@ -55,3 +55,10 @@ def test_a_grid_over_rates_and_rows():
         "p[learning_rate=0.1,read=token]",
         "p[learning_rate=0.1,read=virtual]",
     ]
+
+
+def test_a_grid_over_tuners_leaves_each_its_own_rate():
+    entry = read(grid={"tuner": ["lora", "prompt_tuning", "ia3"]})
+    for tuner, (_, one) in zip(("lora", "prompt_tuning", "ia3"), expand_grid("p", entry), strict=True):
+        start = STARTS[tuner]
+        assert (one.learning_rate, one.head_learning_rate) == (start.learning_rate, start.head_learning_rate)

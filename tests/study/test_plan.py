@@ -1,7 +1,15 @@
 import pytest
 
 from whichtune.errors import SpecError
-from whichtune.study.plan import Fingerprints, identity_of, plan_study, probe_id, require_distinct, trial_id
+from whichtune.study.plan import (
+    Fingerprints,
+    identity_of,
+    overrides_of,
+    plan_study,
+    probe_id,
+    require_distinct,
+    trial_id,
+)
 
 KNOWN = Fingerprints("data", {"bert": "weights"}, {"bert": "tokenizer"})
 
@@ -119,3 +127,31 @@ def test_two_entries_that_are_one_trial_are_refused(tiny_study):
                 require_distinct(plan, identifiers)
         else:
             require_distinct(plan, identifiers)
+
+
+def test_patience_of_its_own_is_listed_as_a_changed_setting(tiny_study):
+    prompt = {"kind": "prompt-tuning"}
+    study = tiny_study(training={"stopping": {}}, methods={"lora": {"kind": "lora"}, "prompt": prompt})
+    found = {one.method_name: overrides_of(one.method, study) for one in plan_study(study)}
+    assert found == {"majority": {}, "lora": {}, "prompt": {"stopping": {"patience": 4}}}
+    given = tiny_study(training={"stopping": {"patience": 3}}, methods={"prompt": prompt})
+    assert overrides_of(plan_study(given)[-1].method, given) == {}
+    none = tiny_study(methods={"prompt": prompt | {"training": {"epochs": 1}}})
+    assert overrides_of(plan_study(none)[-1].method, none) == {"epochs": 1}
+
+
+def test_the_order_of_peft_modules_does_not_change_the_id(tiny_study):
+    ids = {
+        identifier(tiny_study(methods={"one": {"kind": "peft", "config": {"target_modules": modules}}}))
+        for modules in (["query", "value"], ["value", "query"])
+    }
+    assert len(ids) == 1
+
+
+def test_a_probe_serves_all_head_rates(tiny_study):
+    keys = set()
+    for rate in (1e-3, 1e-2):
+        study = tiny_study(methods={"lora": {"kind": "lora", "head_learning_rate": rate}})
+        one = plan_study(study)[-1]
+        keys.add(probe_id(one, study, identity_of(one, study, KNOWN), {}))
+    assert len(keys) == 1

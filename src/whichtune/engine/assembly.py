@@ -43,15 +43,14 @@ class Assembly:
     @contextmanager
     def fitting(self) -> Generator[None]:
         """Put what trains into train mode and everything else into eval mode; both are restored on every path."""
-        everything = nn.ModuleList([self.backbone.trunk, self.head])
-        with modes(self.attachment.active, everything), recomputing(self.backbone.blocks, on=self.recompute):
+        with modes(self.attachment.active, self._everything()), recomputing(self.backbone.blocks, on=self.recompute):
             yield
 
     @contextmanager
     def predicting(self, *, merge: bool = True) -> Generator[bool]:
         """Eval mode, no gradients, the adapter merged where that is possible; yields whether it is merged."""
         merged = merge and self.attachment.merge is not None
-        with modes((), nn.ModuleList([self.backbone.trunk, self.head])):
+        with modes((), self._everything()):
             if merged:
                 self.attachment.merge()  # type: ignore[misc]
             try:
@@ -60,3 +59,7 @@ class Assembly:
             finally:
                 if merged:
                     self.attachment.unmerge()  # type: ignore[misc]
+
+    def _everything(self) -> nn.ModuleList:
+        """Every module with a mode: a prompt's encoder stands beside the trunk, not in it."""
+        return nn.ModuleList([self.backbone.trunk, self.head, *self.attachment.active])

@@ -17,11 +17,13 @@ from torch.utils.checkpoint import checkpoint
 @contextmanager
 def recomputing(blocks: Iterable[nn.Module], *, on: bool) -> Generator[None]:
     """Recompute the blocks in the backward pass of what runs inside; they are given back as they were."""
-    wrapped = list(blocks) if on else []
+    wrapped = {block: vars(block).get("forward") for block in blocks} if on else {}
     for block in wrapped:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     try:
         yield
     finally:
-        for block in wrapped:
+        for block, before in wrapped.items():
             del block.forward
+            if before is not None:  # a method had put something in front of the block's own
+                block.forward = before

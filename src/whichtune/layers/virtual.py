@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -67,6 +71,27 @@ class VirtualRows(nn.Module):
         self._folded = None
 
 
+def announce(block: nn.Module, hooks: Sequence[KeyValueRows]) -> Callable[[], None]:
+    """Tell the hooks of a block whenever it begins; return what takes that off again.
+
+    It stands in front of `forward` itself, since a block that is computed again in the backward pass begins once more
+    without its pre-hooks being called.
+    """
+    inner = block.forward
+
+    @wraps(inner)
+    def forward(*args: Any, **named: Any) -> Any:
+        for hook in hooks:
+            hook.expect()
+        return inner(*args, **named)
+
+    def take_off() -> None:
+        del block.forward
+
+    block.forward = forward
+    return take_off
+
+
 class KeyValueRows:
     """Puts given rows in the place of the first rows of one projection's output.
 
@@ -83,8 +108,8 @@ class KeyValueRows:
         """(B, W) of the running pass."""
         self.expected = False
 
-    def expect(self, *_: object) -> None:
-        """Pre-hook of the block: its next call on a whole batch is the one to change.
+    def expect(self) -> None:
+        """Change the next call on a whole batch.
 
         Some families run the same projection on a table of relative positions too, which is none of ours.
         """

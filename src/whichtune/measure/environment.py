@@ -18,6 +18,8 @@ PACKAGES = (
     "safetensors",
     "numpy",
     "scipy",
+    "scikit-learn",
+    "peft",
     "pyarrow",
     "pydantic",
 )

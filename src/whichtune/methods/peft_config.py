@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import fields
 from typing import Any
 
+import torch
 from torch import nn
 
 from whichtune.errors import InputError, ModelError, did_you_mean
@@ -59,7 +60,9 @@ def make_config(backbone: Backbone, spec: PeftSpec, seed: int) -> Any:
     config_class, _ = find_classes(spec.tuner)
     known = {field.name for field in fields(config_class)}
     check_fields(spec, known)
-    given: dict[str, Any] = {name: deepcopy(value) for name, value in spec.config.items() if value is not None}
+    given: dict[str, Any] = {
+        name: deepcopy(value) for name, value in spec.config.items() if value is not None or name not in TARGET_FIELDS
+    }
     given |= choose_targets(backbone, spec, known)
     given = {name: given.get(name, seed) for name in SEEDS if name in known} | given
     if "layers_to_transform" in given:
@@ -118,9 +121,11 @@ def telling(spec: PeftSpec) -> Generator[None]:
     """Turn whatever PEFT refuses into one sentence."""
     try:
         yield
-    except InputError:
+    except (InputError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # PEFT raises ValueError, TypeError, KeyError, RuntimeError, ...
+        if "allocate memory" in str(error):
+            raise
         told = " ".join(str(error).split()) or type(error).__name__
         raise ModelError(f"PEFT refuses {spec.tuner} with config {spec.config}: {told}") from error
 

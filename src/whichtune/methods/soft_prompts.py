@@ -13,12 +13,19 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from whichtune.errors import ModelError
 from whichtune.layers.heads import Head, HeadRequest
 from whichtune.layers.masks import StepKey
-from whichtune.layers.virtual import KeyValueRows, LstmEncoder, VirtualRows, count_lstm, count_mlp, make_mlp
+from whichtune.layers.virtual import (
+    KeyValueRows,
+    LstmEncoder,
+    VirtualRows,
+    announce,
+    count_lstm,
+    count_mlp,
+    make_mlp,
+)
 from whichtune.methods.contracts import Attachment, Inputs, Openings, Theory
 from whichtune.methods.freezing import open_only
 from whichtune.methods.targets import Target, resolve_targets
@@ -32,6 +39,7 @@ from whichtune.spec.soft_prompts import PromptTuningSpec, PTuningSpec, SoftPromp
 FOLDED = "virtual rows stand in front of the text: there is no weight of the trunk to merge them into"
 UNUSED = re.compile(r"\[unused\d+\]|<extra_id_\d+>")
 """Tokens that stand for nothing: their rows of the table were never trained."""
+OUT_OF_SIGHT = "deep prompts need rows that all others see, but in some blocks of the family '{}' a row sees near ones"
 NOT_DEEP = "deep prompts need a block of its own for each layer, but the layers of the family '{}' share theirs"
 
 
@@ -59,8 +67,10 @@ class PTuning:
     """Train a prompt encoder and the rows it reads, in front of the text or as keys and values of every block."""
 
     def supports(self, spec: PTuningSpec, anatomy: Anatomy, request: HeadRequest) -> str | None:
-        """Deep prompts need distinct blocks."""
-        return NOT_DEEP.format(anatomy.family) if spec.deep and anatomy.runs > 1 else None
+        """Deep prompts need distinct blocks, in which every row sees the first ones."""
+        if spec.deep and anatomy.runs > 1:
+            return NOT_DEEP.format(anatomy.family)
+        return OUT_OF_SIGHT.format(anatomy.family) if spec.deep and anatomy.local else None
 
     def needs(self, spec: PTuningSpec) -> LoadRequest:
         """No special loading."""
@@ -75,15 +85,13 @@ class PTuning:
         if not spec.deep:
             return attach_rows((backbone, head), virtual, in_front(virtual, spec), spec, theory, key)
         hooks = [KeyValueRows(target.out) for target in targets]
-        pairs = zip(targets, hooks, strict=True)
-        handles = [handle for target, hook in pairs for handle in set_hook(backbone, target, hook)]
+        undo = set_hooks(backbone, targets, hooks)
         inputs = partial(_put_deep, virtual, hooks, [width_of(backbone, target) for target in targets])
         attachment = attach_rows((backbone, head), virtual, inputs, spec, theory, key)
         restore = attachment.detach
 
         def detach() -> None:
-            for handle in handles:
-                handle.remove()
+            undo()
             restore()
 
         attachment.detach = detach
@@ -115,7 +123,7 @@ def attach_rows(
         inputs=inputs,
         merge=None if virtual.encoder is None else virtual.fold,
         unmerge=None if virtual.encoder is None else virtual.unfold,
-        merge_reason=FOLDED,
+        merge_reason=FOLDED if virtual.encoder is None else "",
         key=key,
         added=count_parameters(virtual),
         rows_in_front=spec.virtual_tokens,
@@ -221,11 +229,18 @@ def observe_keys(backbone: Backbone, spec: PTuningSpec, key: StepKey) -> Tensor:
     return torch.cat(rows, dim=1).clone()
 
 
-def set_hook(backbone: Backbone, target: Target, hook: KeyValueRows) -> tuple[RemovableHandle, RemovableHandle]:
-    """Hook a projection, and tell the hook whenever its block begins."""
-    assert target.block is not None  # noqa: S101 - keys and values are projections of a block
-    block = backbone.module(backbone.block_path(target.block))
-    return block.register_forward_pre_hook(hook.expect), backbone.module(target.path).register_forward_hook(hook)
+def set_hooks(backbone: Backbone, targets: list[Target], hooks: list[KeyValueRows]) -> Callable[[], None]:
+    """Hook the projections, and tell each hook when its block begins; return what takes all of it off."""
+    pairs = list(zip(targets, hooks, strict=True))
+    undo = [backbone.module(target.path).register_forward_hook(hook).remove for target, hook in pairs]
+    for index, block in enumerate(backbone.blocks):
+        undo.append(announce(block, [hook for target, hook in pairs if target.block == index]))
+
+    def take_off() -> None:
+        for one in undo:
+            one()
+
+    return take_off
 
 
 def width_of(backbone: Backbone, target: Target) -> int:

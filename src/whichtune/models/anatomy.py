@@ -12,8 +12,9 @@ from typing import Any, Literal
 from whichtune.errors import ModelError, did_you_mean
 from whichtune.models.head_forms import HeadForm, count_head
 
-Word = Literal["query", "key", "value", "output", "mlp-in", "mlp-out"]
+Word = Literal["query", "key", "value", "output", "mlp-in", "mlp-out", "mlp-gate"]
 WORDS: tuple[Word, ...] = ("query", "key", "value", "output", "mlp-in", "mlp-out")
+"""What every family has; a gated MLP has `mlp-gate` as well, which reads what `mlp-in` reads."""
 Pooling = Literal["first", "mean", "last"]
 Config = Mapping[str, Any]
 
@@ -114,7 +115,9 @@ class Anatomy:
     blocks: str
     """The list of distinct blocks; each has tensors of its own."""
     projections: Mapping[Word, Projection]
-    """Word to projection; each word of `WORDS` stands here."""
+    """Word to projection; each word of `WORDS` stands here, in that order, and `mlp-gate` where the MLP is gated."""
+    local: bool = False
+    """Whether in some blocks a row sees only those near it."""
     runs: int = 1
     """How often each block runs before the next one does; more than once where layers share it (ALBERT)."""
     final_norm: str | None = None

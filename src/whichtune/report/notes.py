@@ -66,24 +66,22 @@ def list_traps(trials: Iterable[TrialRecord]) -> list[Trap]:
     return [Trap(sentence=sentence, where=where) for sentence, where in seen.items()]
 
 
-def list_unlearned(rows: Sequence[CandidateRow], pairs: Iterable[PairRow]) -> list[Trap]:
+def list_unlearned(rows: Sequence[CandidateRow], pairs: Sequence[PairRow]) -> list[Trap]:
     """Flag each tuner that is not shown to be better than every baseline it was compared with by the same rows.
 
     A model that always gives one answer is flagged by its trial; this one tells of the rest, such as a soft prompt
     that answers both ways and is right no more often than the most frequent label.
     """
-    baselines = {row.candidate for row in rows if row.baseline}
-    tuners = [row.candidate for row in rows if not row.baseline]
     shown = {(pair.first, pair.second) for pair in pairs if pair.call.startswith("better")}
     compared = {name for pair in pairs for name in (pair.first, pair.second)}
-    flagged = {
-        base: [one for one in tuners if one in compared and (one, base) not in shown] for base in sorted(baselines)
-    }
-    return [
-        Trap(sentence=f"not shown to be better than {base}", where=where)
-        for base, where in flagged.items()
-        if where and base in compared
-    ]
+    tuners = [row.candidate for row in rows if row.quality and not row.baseline]
+    traps: list[Trap] = []
+    for base in (row.candidate for row in rows if row.quality and row.baseline):
+        silent = [one for one in tuners if base not in compared or one not in compared]
+        below = [one for one in tuners if one not in silent and (one, base) not in shown]
+        traps += [Trap(sentence=f"not shown to be better than {base}", where=below)] if below else []
+        traps += [Trap(sentence=f"cannot be compared with {base} row by row", where=silent)] if silent else []
+    return traps
 
 
 def name_trial(trial: TrialRecord) -> str:

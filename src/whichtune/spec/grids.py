@@ -22,7 +22,7 @@ def expand_grid(name: str, spec: MethodSpec) -> list[tuple[str, MethodSpec]]:
     on. Without a grid it is the entry alone under its own name.
     """
     fields = [field for field in type(spec).model_fields if field in spec.grid]
-    plain = {**spec.model_dump(), "grid": {}}
+    plain = {**spec.model_dump(exclude_unset=True), "grid": {}}  # a default may hang on what a grid varies
     candidates: dict[str, MethodSpec] = {}
     for values in product(*(spec.grid[field] for field in fields)):
         candidate = _build(name, spec, {**plain, **dict(zip(fields, values, strict=True))})

@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 from whichtune.spec.base import Steps, raise_misfit
 from whichtune.spec.method_base import TunerBase
 
-
 DEEP_RATE = 1e-1
 """Peak learning rate of keys and values that no encoder makes; the search is in docs/decisions/0011."""
 
@@ -88,5 +87,13 @@ class PTuningSpec(SoftPromptBase):
             yield ("encoder",), "none needs `deep: true`; rows at the input without an encoder are `prompt-tuning`"
         if self.encoder == "lstm" and self.deep:
             yield ("encoder",), "lstm makes rows at the input only; with `deep: true` use mlp or none"
+        for name, used in (
+            ("encoder_width", self.encoder != "none"),
+            ("encoder_layers", self.encoder == "lstm"),
+            ("encoder_dropout", self.encoder == "lstm" and self.encoder_layers > 1),
+        ):
+            if not used and getattr(self, name) != type(self).model_fields[name].default:
+                layers = " of one layer" if self.encoder == "lstm" else ""
+                yield (name,), f"has no use with `encoder: {self.encoder}`{layers}; leave it out"
         if self.deep and self.read == "virtual":
             yield ("read",), "virtual has nothing to read with `deep: true`; its rows are keys and values alone"

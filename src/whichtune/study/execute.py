@@ -14,7 +14,7 @@ from whichtune.engine.assembly import Assembly
 from whichtune.engine.batches import plan_steps
 from whichtune.engine.build import build_assembly, request_load
 from whichtune.engine.fit import Listener
-from whichtune.engine.guards import fitting_in_memory
+from whichtune.engine.guards import fitting_in_memory, require_room
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.trial import CurveWriter, Material, Outcome, TunerTrial, count_assembly, run_baseline
 from whichtune.engine.weighting import weigh_classes
@@ -89,6 +89,7 @@ def execute(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialReco
     except Exception as error:  # a failed trial is a row with its reason; the study goes on
         _keep_failure(desk, record, error)
     record.ended_at = datetime.now(UTC).isoformat(timespec="seconds")
+    folder.write(record)  # before anything that waits: what is trained is not lost to a tracker
     desk.tell_trackers(desk.trackers.end, record)
     folder.write(record)
     return record
@@ -109,7 +110,13 @@ def rehearse(desk: Desk, planned: Planned) -> None:
     outputs = material.task.head().outputs
     try:
         streams = Streams(planned.seed, planned.method.stream)
-        build_assembly(backbone, planned.method, outputs, training.head_dropout, streams).attachment.detach()
+        assembly = build_assembly(backbone, planned.method, outputs, training.head_dropout, streams)
+        try:
+            require_room(assembly, training.max_length)
+            if assembly.attachment.plan is not None:
+                assembly.attachment.plan(plan_steps(len(material.encoded["train"]), training).total)
+        finally:
+            assembly.attachment.detach()
     except InputError:
         raise
     except Exception:  # the trial itself will meet it, and record it
@@ -145,7 +152,7 @@ def open_record(desk: Desk, planned: Planned, identity: dict[str, Any]) -> Trial
         status="running",
         settings=planned.method.model_dump(mode="json"),
         training=None if baseline else study.training_of(planned.method).model_dump(mode="json"),
-        overrides=overrides_of(planned.method),
+        overrides=overrides_of(planned.method, study),
         identity=identity,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=read_versions(),

@@ -11,12 +11,15 @@ from whichtune.methods import BASELINES, TUNERS
 from whichtune.records.trial import PROTOCOL_VERSION
 from whichtune.spec.digest import digest
 from whichtune.spec.grids import expand_grid
+from whichtune.spec.merge import deep_merge
 from whichtune.spec.method_base import TunerBase
 from whichtune.spec.methods import MajoritySpec, MethodSpec
 from whichtune.spec.study import StudySpec
+from whichtune.spec.training import PATIENCE
 
 NOT_IDENTITY = {"on", "grid", "training", "stream"}
 """Fields of a method entry that say where it runs, or are in the identity under another name."""
+RATES = {"learning_rate", "head_learning_rate"}
 SAME_ANSWERS = {"gradient_checkpointing"}
 """Held settings that change the cost and not the mathematics: the record lists them, the identity leaves them out."""
 
@@ -87,14 +90,16 @@ def trial_id(identity: dict[str, Any]) -> str:
 def settings_of(method: MethodSpec) -> dict[str, Any]:
     """Return the settings that decide an outcome; the order of targets does not."""
     settings = method.model_dump(mode="json", exclude=NOT_IDENTITY)
-    if "targets" in settings:
-        settings["targets"] = sorted(set(settings["targets"]))
+    for place in (settings, settings.get("config")):
+        for name in ("targets", "target_modules", "feedforward_modules"):
+            if isinstance(place, dict) and isinstance(place.get(name), list):
+                place[name] = sorted(set(place[name]))
     return settings
 
 
 def probe_id(planned: Planned, study: StudySpec, identity: dict[str, Any], place: dict[str, Any]) -> str:
     """Hash what changes a candidate's cost alone: not the learning rate, not the seed, but where and how it runs."""
-    method = {key: value for key, value in identity["method"].items() if key != "learning_rate"}
+    method = {key: value for key, value in identity["method"].items() if key not in RATES}
     costly = {key: identity[key] for key in ("task", "data", "backbone", "tokenizer") if key in identity}
     how = [
         study.training_of(planned.method),
@@ -122,9 +127,16 @@ def is_baseline(method: MethodSpec) -> bool:
     return type(method) in BASELINES
 
 
-def overrides_of(method: MethodSpec) -> dict[str, Any]:
-    """Return the held settings a method changes."""
-    return dict(method.training) if isinstance(method, TunerBase) else {}
+def overrides_of(method: MethodSpec, study: StudySpec) -> dict[str, Any]:
+    """Return the held settings a method changes, and a patience of early stopping that is its own by default."""
+    if not isinstance(method, TunerBase):
+        return {}
+    stopping = study.training_of(method).stopping
+    own = stopping is not None and method.patience != PATIENCE and stopping.patience == method.patience
+    given = study.training.stopping is not None and study.training.stopping.patience is not None
+    if not own or given:
+        return dict(method.training)
+    return deep_merge({"stopping": {"patience": method.patience}}, method.training)
 
 
 def _candidates(study: StudySpec, name: str, method: MethodSpec) -> list[Planned]:

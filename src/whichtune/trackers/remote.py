@@ -51,7 +51,11 @@ class RemoteTracker:
                 start_new_session=True,  # Ctrl-C is ours to hear; it ends when we are gone
             )
         self._heard = b""
-        self._ask({"do": "make", "spec": spec.model_dump(mode="json"), "folder": str(folder)})
+        try:
+            self._ask({"do": "make", "spec": spec.model_dump(mode="json"), "folder": str(folder)})
+        except BaseException:
+            self.close(0)
+            raise
 
     def wait_until_made(self) -> None:
         """Return when the library is there; raise TrackerError with `missing` where it cannot be imported."""

@@ -27,6 +27,7 @@ def describe_modernbert(config: Config) -> Anatomy:
         head="dense-gelu-norm",
         positions=read_size(config, "max_position_embeddings"),
         pooling=pooling,
+        local=bool(config.get("local_attention")) and int(config.get("global_attn_every_n_layers") or 3) > 1,
         measure=measure_modernbert,
     )
 
