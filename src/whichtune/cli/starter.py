@@ -10,7 +10,7 @@ from textwrap import wrap
 from typing import Any
 
 from whichtune.cli.sniff import Sniffed, sniff
-from whichtune.errors import ModelError, SpecError
+from whichtune.errors import SpecError
 from whichtune.fetch.atomic import write_text
 from whichtune.spec.backbones import BackboneSpec
 from whichtune.spec.base import Spec
@@ -18,6 +18,7 @@ from whichtune.spec.members import choices, kinds, specs
 from whichtune.spec.method_base import BaselineBase, MethodBase
 from whichtune.spec.methods import HypothesisOnlySpec, MethodSpec
 from whichtune.spec.peft import PeftSpec
+from whichtune.spec.shorthand import read_backbone_word
 from whichtune.spec.sources import DataSpec, FilesSource, SplitSpec
 from whichtune.spec.study import StudySpec
 from whichtune.spec.training import ExecutionSpec, TrainingSpec
@@ -179,14 +180,9 @@ def _first_sentence(spec: type[Spec]) -> str:
 
 
 def _describe_model(model: str, folder: Path) -> dict[str, Any]:
-    if model == "minilm":
-        return {"kind": "minilm"}
-    if Path(model).expanduser().is_dir():
-        return {"kind": "folder", "path": _relative(Path(model).expanduser(), folder)}
-    if model.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model):
-        allowed = "a model folder, `minilm`, or a hub name such as `roberta-base`"
-        raise ModelError(f"model {model!r}: neither a folder nor a name", allowed=allowed, remedy="check the path")
-    return {"kind": "hub", "name": model}
+    described = read_backbone_word(model)
+    found = described.get("path")
+    return described if found is None else {**described, "path": _relative(Path(found), folder)}
 
 
 def _relative(path: Path, folder: Path) -> str:

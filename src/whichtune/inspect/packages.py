@@ -17,6 +17,11 @@ US = "whichtune"
 
 PURPOSES = {
     "gpu": "energy of NVIDIA GPUs",
+    "peft": "the method `peft`",
+    "tensorboard": "the tracker TensorBoard",
+    "wandb": "the tracker Weights & Biases",
+    "mlflow": "the tracker MLflow",
+    "trackio": "the tracker Trackio",
     "bench": "the benchmarks against Hugging Face Trainer and PEFT",
     "dev": "tests, lint and types",
 }

@@ -126,6 +126,12 @@ class StudyFolder:
         places = {trial: place for place, trial in enumerate(planned.trials)}
         return sorted((record for record in found if record.id in places), key=lambda record: places[record.id])
 
+    def count_outside(self) -> int:
+        """Count the trials on disk that the study as it stands now does not ask for."""
+        planned = self.read_plan()
+        found = {path.parent.name for path in self.path.glob("trials/*/trial.json")}
+        return 0 if planned is None else len(found - set(planned.trials))
+
     def read_plan(self) -> Plan | None:
         """Read which trials the study asks for now; None before its first run."""
         if not self.plan.is_file():

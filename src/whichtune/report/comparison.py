@@ -52,7 +52,11 @@ def compare_study(folder: StudyFolder, split: str = SPLIT) -> Comparison:
         scope=list_scope(rows, metrics[0] if metrics else None, split),
         unequal=notes.list_unequal(trials),
         traps=[*notes.list_traps(trials), *notes.list_unlearned(rows, pairs)],
-        notes=[*notes.list_record_notes(trials), *(n for one in evidence.values() for n in find_disagreements(one))],
+        notes=[
+            *notes.list_outside(folder),
+            *notes.list_record_notes(trials),
+            *(told for one in evidence.values() for told in find_disagreements(one)),
+        ],
         data_notes=[*notes.read_data_notes(folder), *notes.list_cuts(trials)],
         shared_costs=notes.sum_shared_costs(folder),
         missing=list_missing(rows),

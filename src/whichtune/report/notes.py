@@ -89,6 +89,13 @@ def name_trial(trial: TrialRecord) -> str:
     return trial.candidate if trial.deterministic else f"{trial.candidate} seed {trial.seed}"
 
 
+def list_outside(folder: StudyFolder) -> list[str]:
+    """Say that the folder holds trials of other settings, which no table shows."""
+    count = folder.count_outside()
+    told = f"{count_of(count, 'trial')} of other settings in this folder: no table shows them, the study has changed"
+    return [told] if count else []
+
+
 def list_record_notes(trials: Sequence[TrialRecord]) -> list[str]:
     """Say what makes costs incomparable or leaves adapters unproved."""
     notes: list[str] = []
