@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from whichtune.models.layout import Layout
+
 
 class LstmEncoder(nn.Module):
     """A bidirectional LSTM and two linear maps over the rows (Liu et al. 2021, "GPT Understands, Too")."""
@@ -126,3 +128,9 @@ class KeyValueRows:
             return torch.cat([rows, output[:, count:]], dim=1)
         parts = (output[:, :count, : self.where.start], rows, output[:, :count, self.where.stop :])
         return torch.cat([torch.cat(parts, dim=2), output[:, count:]], dim=1)
+
+
+def put_in_front(rows: Tensor, embedded: Tensor, layout: Layout, *, read: bool = False) -> tuple[Tensor, Layout]:
+    """Put rows [count, width] in front of every text [B, W, width] and its layout; `read`: a head may read them."""
+    front = rows.to(embedded.dtype).expand(len(embedded), *rows.shape)
+    return torch.cat([front, embedded], dim=1), layout.prepend(len(rows), read=read)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from whichtune.errors import UnsupportedError
 from whichtune.layers.heads import Head
 from whichtune.layers.masks import StepKey
+from whichtune.layers.virtual import put_in_front
 from whichtune.methods.contracts import Attachment, Inputs, Openings, Theory
 from whichtune.methods.freezing import open_only
 from whichtune.methods.peft_config import find_classes, make_config, seed_of, telling
@@ -124,9 +125,8 @@ def _attach(
 
 
 def _put_in_front(encoder: nn.Module, count: int, read: str, embedded: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
-    rows = encoder(torch.arange(count, device=embedded.device)[None])[0].to(embedded.dtype)
-    front = rows.expand(len(embedded), *rows.shape)
-    return torch.cat([front, embedded], dim=1), layout.prepend(count, read=read == "virtual")
+    rows = encoder(torch.arange(count, device=embedded.device)[None])[0]
+    return put_in_front(rows, embedded, layout, read=read == "virtual")
 
 
 def _put_into_blocks(

@@ -25,6 +25,7 @@ from whichtune.layers.virtual import (
     count_lstm,
     count_mlp,
     make_mlp,
+    put_in_front,
 )
 from whichtune.methods.contracts import Attachment, Inputs, Openings, Theory
 from whichtune.methods.freezing import open_only
@@ -269,9 +270,7 @@ def count_p_tuning(backbone: Backbone, head: Head, spec: PTuningSpec) -> Theory:
 
 
 def _put_in_front(virtual: VirtualRows, read: bool, embedded: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
-    rows = virtual().to(embedded.dtype)
-    front = rows.expand(len(embedded), *rows.shape)
-    return torch.cat([front, embedded], dim=1), layout.prepend(len(rows), read=read)
+    return put_in_front(virtual(), embedded, layout, read=read)
 
 
 def _put_deep(
@@ -279,7 +278,6 @@ def _put_deep(
 ) -> tuple[Tensor, Layout]:
     """Put empty rows in front, whose keys and values every block takes from its hooks; no one reads them else."""
     rows = virtual()
-    front = embedded.new_zeros(len(embedded), len(rows), embedded.shape[2])
     for hook, part in zip(hooks, rows.split(widths, dim=1), strict=True):
         hook.rows, hook.shape = part, (len(embedded), len(rows) + embedded.shape[1])
-    return torch.cat([front, embedded], dim=1), layout.prepend(len(rows))
+    return put_in_front(embedded.new_zeros(len(rows), embedded.shape[2]), embedded, layout)
