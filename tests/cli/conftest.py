@@ -9,7 +9,8 @@ import pytest
 
 from whichtune.cli import main
 
-WORDS = {"good": ["fine", "great", "lovely", "bright"], "bad": ["dull", "poor", "awful", "grim"]}
+WORDS = {"+good": ["fine", "great", "lovely", "bright"], "-bad": ["dull", "poor", "awful", "grim"]}
+"""Label to words of its rows; spreadsheets take such labels for formulas."""
 
 
 @dataclass
@@ -44,10 +45,10 @@ def whichtune(monkeypatch, capsys):
 
 @pytest.fixture(scope="session")
 def reviews(tmp_path_factory):
-    """A CSV of 96 short texts in two classes, under names of its own."""
+    """A CSV of 96 short texts in two classes, its columns under names of their own."""
     path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
     draw = random.Random(0)
-    rows = [(f"r{place}", ("good", "bad")[place % 2]) for place in range(96)]
+    rows = [(f"r{place}", tuple(WORDS)[place % 2]) for place in range(96)]
     lines = [f"{own},{' '.join(draw.choices(WORDS[gold], k=draw.randint(2, 6)))},{gold}" for own, gold in rows]
     path.write_text("key,review,verdict\n" + "\n".join(lines) + "\n", encoding="utf-8")
     return path

@@ -6,6 +6,7 @@ import pytest
 
 from whichtune.cli.sniff import sniff
 from whichtune.cli.starter import write_starter
+from whichtune.data.reading import SUFFIXES, Reading
 from whichtune.errors import DataError, ModelError, SpecError
 from whichtune.spec.members import kinds, specs
 from whichtune.spec.methods import HypothesisOnlySpec, MethodSpec
@@ -90,16 +91,16 @@ def test_a_file_that_is_there_is_kept(reviews, tmp_path):
     assert read_study(out).name == "my-reviews"
 
 
-@pytest.mark.parametrize("suffix", [".tsv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("suffix", [".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".pq"])
 def test_other_formats(tmp_path, suffix):
     rows = [{"id": place, "body": text, "stars": LABELS[place % 3]} for place, text in enumerate(TEXTS)]
     path = tmp_path / f"rows{suffix}"
-    if suffix == ".parquet":
+    if suffix in (".parquet", ".pq"):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         pq.write_table(pa.Table.from_pylist(rows), path)
-    elif suffix == ".jsonl":
+    elif suffix in (".jsonl", ".ndjson"):
         path.write_text("\n\n".join(map(json.dumps, rows)))
     else:
         path.write_text(
@@ -108,6 +109,36 @@ def test_other_formats(tmp_path, suffix):
     seen = sniff(path)
     assert (seen.rows, seen.whole, seen.text, seen.label) == (60, True, "body", "stars")
     assert seen.labels == {"neg": 20, "pos": 20, "no": 20}
+
+
+def test_every_format_that_can_be_read_is_known(tmp_path):
+    for suffix in SUFFIXES:
+        with pytest.raises(DataError, match="no file"):
+            sniff(tmp_path / f"gone{suffix}")
+
+
+def test_the_format_can_be_said(reviews, tmp_path):
+    copy = tmp_path / "reviews.txt"
+    copy.write_bytes(reviews.read_bytes())
+    assert sniff(copy, how=Reading(format="csv")) == sniff(reviews)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_only_the_first_rows_are_looked_at(tmp_path, monkeypatch, suffix):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr("whichtune.cli.sniff._MOST_ROWS", 40)
+    rows = [{"body": text, "stars": LABELS[place % 3]} for place, text in enumerate(TEXTS)]
+    path = tmp_path / f"rows{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=16)
+    elif suffix == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        path.write_text("\n".join(["body,stars", *(f'"{row["body"]}",{row["stars"]}' for row in rows)]))
+    seen = sniff(path)
+    assert (seen.rows, seen.whole, sum(seen.labels.values())) == (40, False, 40)
 
 
 def test_numeric_labels_and_other_encodings(tmp_path):
@@ -181,7 +212,7 @@ def test_columns_can_be_named(reviews):
             "cannot tell which column is the label; allowed: b; name it with --label",
         ),
         ("a,b\n", "no rows"),
-        ("", "no rows"),
+        ("", "is empty"),
     ],
 )
 def test_what_cannot_be_told_is_one_clear_error(tmp_path, text, told):
@@ -195,9 +226,10 @@ def test_what_cannot_be_told_is_one_clear_error(tmp_path, text, told):
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("x.txt", b"a", "unknown format"), ("x.jsonl", b'{"a": 1}\n{"a"\n', ":2: not JSON"),
-        ("x.jsonl", b"[1]\n", ":1: not a JSON"),
-        ("x.parquet", b"nothing", "not a Parquet file"), ("x.csv", b'a,b\n"' + b"x" * 200_000, "not readable"),
+        ("x.txt", b"a", "format of x.txt .*rename"), ("x.jsonl", b'{"a": 1}\n{"a"\n', ":2 is not JSON"),
+        ("x.jsonl", b"[1]\n", ":1 holds a JSON list"),
+        ("x.parquet", b"nothing", "cannot be read as Parquet"),
+        ("x.csv", b'a,b\n"' + b"x" * 200_000, ":2 is not valid CSV"), ("x.csv", b"a,b\n1\n", ":2 has 1"),
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_read(tmp_path, name, content, told):
@@ -207,7 +239,7 @@ def test_files_that_cannot_be_read(tmp_path, name, content, told):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(DataError, match="no such data file"):
+    with pytest.raises(DataError, match="no file"):
         sniff(tmp_path / "gone.csv")
 
 

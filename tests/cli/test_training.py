@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 
 from whichtune.records.folder import StudyFolder
@@ -58,6 +60,19 @@ seeds: [3, 4]
     assert whichtune("train", "study.yaml", "--scale", "none", "--method", "full", *PLAIN).code == 2
 
 
+def test_files_of_any_name_and_format(whichtune, reviews, place):
+    table = pa_csv.read_csv(reviews)
+    pq.write_table(table, place / "rows.pq")
+    (place / "rows.txt").write_text(reviews.read_text().replace(",", "\t"))
+    common = ("train", "--method", "majority", "--class-weights", "balanced", *PLAIN)
+    for name, flags in (("rows.pq", ()), ("rows.txt", ("--format", "tsv"))):
+        ended = whichtune(*common, "--data", name, "--out-dir", f"runs/{name}", *flags)
+        assert ended.code == 0, ended.err
+        assert f"columns of {name}: text `review`, label `verdict`" in ended.err
+    spec, _ = load_stored_study(Path("runs/rows.pq/study.yaml"))
+    assert spec.training.class_weights == "balanced"
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -71,7 +86,15 @@ seeds: [3, 4]
             ["no such setting of full"],
         ),
         (["--data", "reviews.csv", "--method", "full", "--text", "reveiw", "--backbone", "random"], ["'review'"]),
-        (["--data", "reviews.csv", "--method", "full", "--backbone", "random", "--epochs", -1], ["above 0"]),
+        (
+            ["--data", "reviews.csv", "--method", "full", "--backbone", "random", "--epochs", -1],
+            ["--epochs -1", "above 0"],
+        ),
+        (
+            ["--data", "reviews.csv", "--method", "full", "--backbone", "random", "--class-weights", "equal"],
+            ["--class-weights", "inverse-root"],
+        ),
+        (["--data", "reviews.csv", "--method", "majority", "--out-dir", "my run"], ["--out-dir: got 'my run'"]),
         (["--data", "nowhere.csv", "--method", "majority"], ["nowhere.csv"]),
         (["nowhere.yaml", "--method", "majority"], ["nowhere.yaml"]),
         (["--scale", "small", "--data", "reviews.csv"], ["--scale"]),

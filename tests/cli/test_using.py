@@ -4,7 +4,6 @@ import csv
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from whichtune.records.folder import StudyFolder
 from whichtune.records.predictions import read_predictions
 
 PLAIN = ("--threads", "1", "--device", "cpu")
+LABELS = {"+good", "-bad"}
 
 
 @pytest.fixture(autouse=True)
@@ -84,17 +84,48 @@ def test_evaluation_gives_the_studys_scores(whichtune, trained, trial, stored, e
 
 
 def test_rows_that_cannot_be_predicted_keep_their_place(whichtune, trained, place):
-    (place / "new.csv").write_text("key,review\na,fine fine\nb,\nc,=1+1\n")
+    (place / "new.csv").write_text("key,review\n+a,fine fine\nb,\nc,=1+1\n")
     ended = whichtune("predict", trained, "new.csv", "--out", "out.csv", *PLAIN)
     assert ended.code == 0, ended.err
     assert "3 rows; 1 empty: no prediction" in ended.err
-    with Path("out.csv").open(newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    assert [row["id"] for row in rows] == ["a", "b", "c"]
-    assert [bool(row["prediction"]) for row in rows] == [True, False, True]
-    assert rows[2]["text"] == "'=1+1"
+    rows = read_cells("out.csv")
+    assert [row["id"] for row in rows] == ["+a", "b", "c"]
+    assert [row["prediction"] in LABELS for row in rows] == [True, False, True]
+    assert rows[2]["text"] == "=1+1"
     (place / "none.csv").write_text('key,review\nb,""\n')
     assert json.loads(whichtune("predict", trained, "none.csv").out)["prediction"] is None
+
+
+def read_cells(path):
+    with Path(path).open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_predictions_can_be_fed_back(whichtune, trained, exported, suffix):
+    kept = f"kept.{suffix}"
+    assert whichtune("predict", trained, exported, "--out", kept, *PLAIN).code == 0
+    flags = ["--text", "text", "--label", "prediction", "--id", "id", "--json"]
+    ended = whichtune("evaluate", trained, "--data", kept, *flags, *PLAIN)
+    assert ended.code == 0, ended.err
+    scores = {one["name"]: one["value"] for one in json.loads(ended.out)["metrics"]}
+    assert scores["accuracy"] == 1.0
+
+
+def test_a_file_for_a_spreadsheet(whichtune, trained, place):
+    (place / "new.csv").write_text("key,review\na,=1+1\n")
+    assert whichtune("predict", trained, "new.csv", "--out", "out.csv", "--spreadsheet", *PLAIN).code == 0
+    (row,) = read_cells("out.csv")
+    assert row["text"] == "'=1+1"
+    assert row["prediction"] in {f"'{label}" for label in LABELS}
+
+
+def test_predicting_reads_no_label(whichtune, trained, place):
+    (place / "new.csv").write_text("verdict\nfine great\n")
+    ended = whichtune("predict", trained, "new.csv", "--text", "verdict", *PLAIN)
+    assert ended.code == 0, ended.err
+    told = json.loads(ended.out)
+    assert (told["id"], told["text"]) == ("2", "fine great"), "the id's column of the training is not there"
 
 
 def test_standard_input_line_by_line(whichtune, trained):
@@ -112,23 +143,24 @@ def test_each_line_is_answered_at_once(trained):
         for text in ("fine great", "awful"):
             running.stdin.write(f"{text}\n")
             running.stdin.flush()
-            started = time.monotonic()
-            assert running.stdout.readline().strip() in {"good", "bad"}
-            assert time.monotonic() - started < 120
+            assert running.stdout.readline().strip() in LABELS, "before the next line is written"
         running.stdin.close()
-        assert running.wait(timeout=60) == 0
+        assert running.wait() == 0
 
 
 @pytest.mark.parametrize(
     ("text", "flags", "words"),
     [
         ("key,txet\na,fine\n", ["predict"], ["no column `review`", "key, txet", "--text"]),
-        ("key,review,verdict\na,fine,godo\n", ["evaluate"], ["new.csv:2", "godo", "bad, good", "'good'"]),
+        ("key,review,verdict\na,fine,+godo\n", ["evaluate"], ["new.csv:2", "+godo", "+good, -bad", "'+good'"]),
         ("key,review\na,fine\n", ["evaluate"], ["no column `verdict`", "--label"]),
         ("key,review\na,fine\n", ["predict", "--out", "out.xlsx"], [".xlsx", ".parquet"]),
         ("key,review\na,fine\n", ["predict", "--text", "key", "--format", "cvs"], ["--format", "'csv'"]),
         ("key,review\na,fine\n", ["evaluate", "--label", "review"], ["same column"]),
         ("key,review\na,fine\n", ["predict", "--device", "tpu"], ["tpu", "cpu"]),
+        ("key,review\na,fine\n", ["predict", "--id", "kee"], ["no column `kee`", "key, review", "'key'", "--id"]),
+        ("key,review,verdict\na,fine,+good\n", ["evaluate", "--id", "nr"], ["no column `nr`", "--id"]),
+        ("key,review\na,fine\n", ["predict", "--pair", "key"], ["--pair", "one text a row", "leave it out"]),
     ],
 )
 def test_wrong_input_is_one_message(whichtune, trained, place, text, flags, words):
@@ -149,3 +181,4 @@ def test_what_is_no_model(whichtune, trained, place):
     assert whichtune("predict", trained).code == 2
     assert "twice" in whichtune("predict", trained, "-", "--data", "new.csv").told
     assert "redirect" in whichtune("predict", trained, "-", "--out", "out.csv").told
+    assert "--id: standard input" in whichtune("predict", trained, "-", "--id", "key").told

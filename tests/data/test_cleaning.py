@@ -1,6 +1,6 @@
 import pytest
 
-from whichtune.data.cleaning import Sieve, judge_text, read_label
+from whichtune.data.cleaning import Sieve, judge_text, read_gold, read_label
 from whichtune.data.tables import Table
 from whichtune.errors import DataError
 from whichtune.spec.sources import Columns
@@ -32,6 +32,13 @@ def test_what_is_text(value, reason):
 )  # fmt: skip
 def test_labels_become_words(value, label):
     assert read_label(value, "t.csv:2") == label
+
+
+def test_words_for_no_label_give_way_to_labels():
+    assert [read_gold(value, "t.csv:2", {"-", "-1"}, ()) for value in ("-", -1, "a", "")] == [None, None, "a", None]
+    assert [read_gold(value, "t.csv:2", {"-", "-1"}, ("+", "-")) for value in ("-", -1)] == ["-", None]
+    kept = Sieve(Columns(), frozenset({"-"}), ("+", "-")).sift("train", make_table([("x", "-"), ("y", "+")]))
+    assert [one.gold for one in kept] == ["-", "+"]
 
 
 def test_several_labels_a_row_are_refused():

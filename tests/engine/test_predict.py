@@ -4,6 +4,8 @@ import torch
 
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.predict import predict
+from whichtune.engine.using import Manner, Predictor
+from whichtune.errors import NonFiniteError
 from whichtune.spec.methods import FullSpec, LoraSpec
 
 CPU = torch.device("cpu")
@@ -21,6 +23,30 @@ def test_one_by_one_equals_a_batch(family, tiny_backbone, tiny_trial):
     assert np.allclose(alone.probabilities, together.probabilities, atol=1e-6)
     assert alone.ids == together.ids == [example.id for example in trial.material.data.examples["test"]]
     assert alone.parsed == together.parsed
+
+
+def test_a_model_at_work_answers_as_in_its_trial(tiny_backbone, tiny_trial):
+    trial = tiny_trial(tiny_backbone(), LoraSpec(kind="lora"))
+    examples, length = trial.material.data.examples["test"], trial.training.max_length
+    expected, _ = run(trial, 5)
+    with trial.assembly.predicting() as merged:
+        predictor = Predictor(trial.assembly, trial.material.task, length, Manner(CPU, 5), merged)
+        table, encoded = predictor.answer(examples)
+    assert np.array_equal(table.probabilities, expected.probabilities)
+    assert (table.ids, table.parsed) == (expected.ids, expected.parsed)
+    assert np.array_equal(table.tokens_in, encoded.lengths)
+    assert len(table.batch_seconds) == len(examples)
+
+
+def test_outputs_that_are_no_numbers_are_told(tiny_backbone, tiny_trial):
+    trial = tiny_trial(tiny_backbone(), FullSpec(kind="full"))
+    with torch.no_grad():
+        next(trial.assembly.head.parameters()).fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match="outputs on test rows are not numbers"):
+        run(trial, 5)
+    predictor = Predictor(trial.assembly, trial.material.task, 40, Manner(CPU, 5), merged=False)
+    with pytest.raises(NonFiniteError, match="outputs on new rows are not numbers"):
+        predictor.answer(trial.material.data.examples["test"])
 
 
 def test_metrics_do_not_depend_on_uneven_batches(tiny_backbone, tiny_trial):

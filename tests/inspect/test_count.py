@@ -4,12 +4,14 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from whichtune.errors import ModelError
 from whichtune.inspect.count import count_method, count_methods
 from whichtune.methods import TUNERS
 from whichtune.methods.whole_parts import Full
 from whichtune.models.blank import build_blank, find_config
 from whichtune.spec.backbones import RandomBackbone
 from whichtune.spec.methods import FrozenFeaturesSpec, FullSpec, LastLayersSpec, LoraSpec, MajoritySpec
+from whichtune.spec.peft import PeftSpec
 
 FULL = FullSpec(kind="full")
 FAMILIES = ("bert", "roberta", "distilbert", "electra", "albert", "deberta-v2", "modernbert", "mpnet")
@@ -148,6 +150,45 @@ def test_a_method_that_needs_values_gets_random_ones(monkeypatch):
     monkeypatch.setattr("whichtune.inspect.count.MOST_RANDOM", 10)
     (large,) = count_methods("random:bert", {"full": FULL}, 2).methods
     assert "cannot be counted without weights" in large.reason
+
+
+class Refusing(Full):
+    """A method that wraps what it runs into, as PEFT's refusals are wrapped."""
+
+    def attach(self, backbone, head, spec, key):
+        values = next(backbone.trunk.parameters())
+        try:
+            if values.device.type == "meta" or spec.pooling == "mean":
+                raise ValueError("no values")
+        except ValueError as error:
+            raise ModelError("refused: no values") from error
+        return super().attach(backbone, head, spec, key)
+
+
+def test_a_refusal_without_values_is_tried_with_random_ones(monkeypatch):
+    monkeypatch.setitem(TUNERS, FullSpec, Refusing())
+    refused, lora = FullSpec(kind="full", pooling="mean"), LoraSpec(kind="lora")
+    (one,) = count_methods("random:bert", {"full": FULL}, 2).methods
+    assert one.trainable.agree
+    assert any("random weights" in note for note in one.notes)
+    with pytest.raises(ModelError, match="refused"):
+        count_methods("random:bert", {"full": refused}, 2)
+    first, second = count_methods("random:bert", {"full": refused, "lora": lora}, 2).methods
+    assert first.reason == "cannot be attached (ModelError: refused: no values)"
+    assert second.trainable.agree
+    monkeypatch.setattr("whichtune.inspect.count.MOST_RANDOM", 10)
+    (large,) = count_methods("random:bert", {"full": FULL}, 2).methods
+    assert large.reason == "cannot be counted without weights (ModelError: refused: no values)"
+    with pytest.raises(ModelError, match="qurey"):
+        count_methods("random:bert", {"lora": LoraSpec(kind="lora", targets=("qurey",))}, 2)
+
+
+@pytest.mark.parametrize("tuner", [{"config": {"init_lora_weights": "pissa"}}, {"tuner": "frod"}])
+def test_tuners_of_peft_that_look_at_values(tuner):
+    pytest.importorskip("peft")
+    one = count("random:bert", PeftSpec(kind="peft", **tuner))
+    assert one.trainable.measured > one.head.measured
+    assert any("random weights" in note for note in one.notes)
 
 
 def test_counting_leaves_the_trunk_as_it_was():

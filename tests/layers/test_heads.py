@@ -6,7 +6,6 @@ from transformers import AutoModelForSequenceClassification
 from whichtune.layers.heads import Head, HeadRequest, count_head
 from whichtune.models.batch import collate
 from whichtune.models.count import count_parameters
-from whichtune.models.families import FAMILIES
 from whichtune.models.head_forms import HEAD_FORMS
 
 TEXTS = ["a fine film", "dull", "x" * 30, "nothing at all happens, twice"]
@@ -24,7 +23,7 @@ OWN_HEADS = {
     "xlm-roberta": TANH,
 }
 """Where each family's own classifier keeps the layers of our head."""
-VARIANTS = [(family, {}) for family in sorted(FAMILIES)] + [
+VARIANTS = [(family, {}) for family in sorted(OWN_HEADS)] + [
     ("modernbert", {"classifier_pooling": "mean"}),
     ("deberta-v2", {"pooler_hidden_act": "tanh"}),
     ("deberta-v2", {"share_att_key": False, "conv_kernel_size": 3}),

@@ -23,7 +23,11 @@ def test_only_the_first_blocks():
     ("word", "told"),
     [
         ("minilm", "all-MiniLM-L6-v2"),
-        ("tinybert", "TinyBERT_General_4L_312D"),
+        ("smollm2", "SmolLM2-135M-Instruct"),
+        ("gpt2", "gpt2, shipped"),
+        ("gpt:gpt2", "the GPT-2 written in whichtune"),
+        ("random:gpt", "tiny random gpt"),
+        ("tinybert_general_4l_312d", "TinyBERT_General_4L_312D"),
         ("FacebookAI/roberta-base", "roberta-base"),
         ("random:electra", "tiny random electra"),
     ],
@@ -44,3 +48,19 @@ def test_what_is_not_there_is_one_message(word):
     with pytest.raises(ModelError) as told:
         find_config(word)
     assert "roberta-base" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("electra-s", "did you mean 'electra-small-discriminator'?"),
+        ("tinybert", "did you mean 'TinyBERT_General_4L_312D'?"),
+        ("mdoernbert-base", "did you mean 'modernbert-base'"),
+        ("x", "did you mean 'xlm-roberta-base'?"),
+        ("someone/roberta-base", "did you mean 'roberta-base'?"),
+    ],
+)
+def test_a_name_that_is_not_shipped_is_one_on_the_hub(word, told):
+    with pytest.raises(ModelError, match="cannot be fetched from the hub") as error:
+        find_config(word)
+    assert told in str(error.value)

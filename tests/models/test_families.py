@@ -31,7 +31,18 @@ ODD = {
     "deberta, a table nobody reads": ("deberta-v2", {"pos_att_type": ""}),
     "modernbert, biases everywhere": ("modernbert", {"attention_bias": True, "mlp_bias": True, "norm_bias": True}),
     "modernbert, biases in norms": ("modernbert", {"norm_bias": True}),
+    "llama, biases everywhere": ("llama", {"attention_bias": True, "mlp_bias": True}),
+    "llama, heads of another width": ("llama", {"head_dim": 4, "num_key_value_heads": 1}),
+    "qwen3, biases": ("qwen3", {"attention_bias": True}),
+    "gemma, biases": ("gemma", {"attention_bias": True}),
+    "phi, norms of heads": ("phi", {"qk_layernorm": True, "num_key_value_heads": 2}),
+    "opt, norms behind": ("opt", {"do_layer_norm_before": False}),
 }
+INNER = {"distilbert": "hidden_dim", "gpt2": "n_inner", "opt": "ffn_dim"}
+"""Name of the MLP's width, where it is another."""
+GATED = {"gemma", "gemma2", "llama", "mistral", "qwen2", "qwen3"}
+BY_TABLE = {"albert", "modernbert", "deberta-v2", "gpt", "gpt2", "phi"}
+"""Families that need the table: their structure does not tell everything."""
 CASES = PLAIN | ODD
 IDS = torch.tensor([[0, 5, 6, 9, 2, 30, 31, 2], [0, 7, 8, 3, 2, 40, 41, 2]])
 
@@ -39,7 +50,7 @@ IDS = torch.tensor([[0, 5, 6, 9, 2, 30, 31, 2], [0, 7, 8, 3, 2, 40, 41, 2]])
 @pytest.fixture(params=sorted(CASES))
 def backbone(request, tiny_backbone):
     family, config = CASES[request.param]
-    inner = {"hidden_dim": 48} if family == "distilbert" else {"intermediate_size": 48}
+    inner = {INNER.get(family, "intermediate_size"): 48}
     return tiny_backbone(family, **{"num_hidden_layers": 3} | inner | config)
 
 
@@ -80,15 +91,17 @@ def test_every_tensor_has_a_place(backbone):
 
 
 def test_each_projection_is_where_and_as_large_as_stated(backbone):
-    assert tuple(backbone.anatomy.projections) == WORDS
-    for word in WORDS:
+    gated = ("mlp-gate",) if backbone.anatomy.family in GATED else ()
+    assert tuple(backbone.anatomy.projections) == WORDS + gated
+    for word in backbone.anatomy.projections:
         path, module, projection = backbone.projection(-1, word)
         extent = backbone.dimensions.projections[word]
         assert module is backbone.trunk.get_submodule(path)
-        weight = module.weight if projection.rows is None else module.weight[projection.rows]
+        assert projection.transposed == (backbone.anatomy.family == "gpt2")
+        whole = module.weight.T if projection.transposed else module.weight
+        weight = whole if projection.rows is None else whole[projection.rows]
         assert tuple(weight.shape) == (extent.outputs, extent.inputs)
         assert (module.bias is not None) == extent.bias
-        assert not projection.transposed
 
 
 def test_projections_of_one_input_name_read_one_tensor(backbone):
@@ -96,20 +109,22 @@ def test_projections_of_one_input_name_read_one_tensor(backbone):
 
     def write(name):
         def note(module, args):
-            if args[0].shape[:2] == (1, 4) and name not in seen.setdefault(name, []):
+            rows = args[0].shape[:-1]
+            if rows in ((1, 4), (4,)) and name not in seen.setdefault(name, []):
                 seen[name].append(args[0])
 
         return note
 
-    for word in WORDS:
+    for word in backbone.anatomy.projections:
         _, module, projection = backbone.projection(0, word)
         module.register_forward_pre_hook(write(projection.reads))
     with torch.no_grad():
         backbone.trunk(input_ids=torch.tensor([[0, 5, 6, 2]]))
     runs = backbone.anatomy.runs
     assert {name: len({one.data_ptr() for one in rows}) for name, rows in seen.items()} == dict.fromkeys(
-        ("attention", "context", "mlp", "mlp-inner"), runs
+        {one.reads: None for one in backbone.anatomy.projections.values()}, runs
     )
+    assert {"attention", "context", "mlp-inner"} <= set(seen)
 
 
 def test_inert_tensors_have_a_gradient_of_zero_and_the_others_do_not(backbone):
@@ -128,7 +143,7 @@ def test_inert_tensors_have_a_gradient_of_zero_and_the_others_do_not(backbone):
             assert (largest < 1e-11) == (name in inert), (name, largest)
 
 
-@pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"albert", "modernbert", "deberta-v2"}))
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - BY_TABLE))
 def test_structure_alone_finds_what_the_table_says(family, tiny_backbone):
     """Two independent roads to one anatomy: what the family's code does when it runs, and what we read in it."""
     backbone = tiny_backbone(family)
@@ -156,6 +171,10 @@ def test_structure_finds_what_the_table_says_of_debertas_with_own_maps(kinds, ti
         ("modernbert", {"classifier_activation": "relu"}, r"`classifier_activation`.*gelu"),
         ("modernbert", {"classifier_bias": True}, r"`classifier_bias`"),
         ("electra", {"is_decoder": True}, r"`is_decoder`"),
+        ("gpt2", {"add_cross_attention": True}, r"`add_cross_attention`"),
+        ("opt", {"word_embed_proj_dim": 16}, r"`word_embed_proj_dim` of the model: got 16; allowed: 32"),
+        ("opt", {"enable_bias": False}, r"`enable_bias`"),
+        ("gemma2", {"use_bidirectional_attention": True}, r"`use_bidirectional_attention`"),
     ],
 )
 def test_variants_that_are_not_described_are_refused(family, config, said, tiny_backbone):

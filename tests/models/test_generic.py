@@ -125,7 +125,7 @@ def test_a_norm_after_the_blocks_and_a_causal_family():
         ("albert", {"embedding_size": 16}, r"one list of equal blocks.*1 of AlbertLayerGroup, 3 runs in one pass"),
         ("modernbert", {}, r"one query projection.*attn\.Wqkv \(32 -> 96\)"),
         ("gpt2", {}, r"one query projection.*attn\.c_attn \(32 -> 96\)"),
-        ("llama", {"num_key_value_heads": 4}, r"an MLP of two linear maps.*mlp\.gate_proj"),
+        ("phi3", {"num_key_value_heads": 4}, r"one query projection.*qkv_proj"),
         ("xlm", {}, r"one list of equal blocks.*attentions \(3 of MultiHeadAttention"),
         ("t5", {"d_model": 32}, r"cannot be run on token ids alone"),
     ],
@@ -174,8 +174,8 @@ UNLISTED = {
     "data2vec-text": {},
     "ernie": {},
     "megatron-bert": {},
-    "opt": {},
-    "phi": {},
+    "granite": {"num_key_value_heads": 2},
+    "olmo2": {"num_key_value_heads": 2},
     "rembert": {},
     "roberta-prelayernorm": {},
     "roformer": {},
@@ -183,6 +183,7 @@ UNLISTED = {
     "xlm-roberta-xl": {},
 }
 """Families that no table names; fields of their tiny models."""
+GATED = {"granite", "olmo2"}
 TEXTS = ["a fine film", "dull", "x" * 60, "nothing at all happens, twice"]
 
 
@@ -206,7 +207,9 @@ def test_lora_finds_its_targets_in_a_family_of_no_table(family):
     backbone = load_backbone(RandomBackbone(kind="random", family=family, config=UNLISTED[family]), LoadRequest())
     targets = resolve_targets(backbone, ["all-linear"])
     assert [target.word for target in targets].count("query") == len(backbone.blocks) == 2
-    assert len(targets) == 2 * len(WORDS) == len({target.path for target in targets})
+    words = tuple(backbone.anatomy.projections)
+    assert words == WORDS + (("mlp-gate",) if family in GATED else ())
+    assert len(targets) == 2 * len(words) == len({target.path for target in targets})
     assert all(isinstance(backbone.module(target.path), nn.Linear) for target in targets)
 
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from whichtune.report.comparison import compare_study
-from whichtune.report.csv_table import guard, render_csv, render_pairs_csv
+from whichtune.report.csv_table import guard_cell, render_csv, render_pairs_csv, write_csv
 from whichtune.report.markdown import escape, escape_line, render_markdown
 from whichtune.report.terminal import break_name, render_terminal
 
@@ -98,10 +98,23 @@ def test_csv_holds_plain_numbers(maker) -> None:
     assert [float(row["difference"]) for row in pairs] == [pair.difference for pair in comparison.pairs]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
+@pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@x", "\t=1", "\r=1", "\t1"])
 def test_no_formula_runs(text) -> None:
-    assert guard(text).startswith("'")
-    assert guard("plain = text") == "plain = text"
+    assert guard_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("cell", ["-5", "+1e-3", "plain = text", "", None, 3, -0.5])
+def test_other_cells_stay_as_they_are(cell) -> None:
+    assert guard_cell(cell) == cell
+
+
+def test_csv_gives_every_text_back() -> None:
+    texts = ["a,b", 'a "b"', "a\nb", "a\rb", "a\r\nb", "", " a ", "'a", "\tb", "\n", "\r"]
+    written = write_csv(["text", "place"], [(text, place) for place, text in enumerate(texts)])
+    assert list(csv.reader(io.StringIO(written, newline=""), strict=True)) == [
+        ["text", "place"],
+        *([text, str(place)] for place, text in enumerate(texts)),
+    ]
 
 
 def test_csv_guards_texts_but_not_numbers(maker) -> None:

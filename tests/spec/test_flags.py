@@ -2,7 +2,7 @@ import pytest
 
 from whichtune.errors import SpecError
 from whichtune.spec.backbones import FolderBackbone
-from whichtune.spec.flags import ALIASES, Flag, expand_short, group_flags, list_flags, list_method_flags
+from whichtune.spec.flags import ALIASES, Flag, expand_short, find_flag, group_flags, list_flags, list_method_flags
 from whichtune.spec.methods import LoraSpec
 from whichtune.spec.read import resolve_study
 from whichtune.spec.training import TrainingSpec
@@ -28,6 +28,25 @@ def test_flags_say_name_type_help_and_default():
     assert (targets.type, targets.many) == (str, True)
     assert targets.read("query, no,10") == ["query", "no", "10"]
     assert flags["--learning-rate"].names == ("--learning-rate", "--lr")
+
+
+def test_the_words_of_a_union_make_a_flag():
+    flags = {flag.name: flag for flag in list_flags(TrainingSpec)}
+    weights = flags["--class-weights"]
+    assert (weights.type, weights.choices, weights.default) == (str, ("none", "balanced", "inverse-root"), "none")
+    paths = {one.flag.name: one.path for one in group_flags()["Training"]}
+    assert paths["--class-weights"] == "training.class_weights"
+
+
+@pytest.mark.parametrize(
+    ("path", "flag"),
+    [
+        ("methods.*.rank", "--rank"), ("methods.*.stream", "--stream"), ("data.split.seed", "--split-seed"),
+        ("data.source.all", "--all"), ("training.stopping.patience", "--patience"), ("odd.one_path", "--one-path"),
+    ],
+)  # fmt: skip
+def test_the_flag_of_a_setting(path, flag):
+    assert find_flag(path) == flag
 
 
 def test_optional_and_required_fields():

@@ -7,10 +7,13 @@ from pydantic import Field
 from whichtune.spec.backbones import (
     BackboneSpec,
     FolderBackbone,
+    GgufBackbone,
+    GptBackbone,
     HubBackbone,
     MiniLMBackbone,
     PackageBackbone,
     RandomBackbone,
+    SmolLM2Backbone,
 )
 from whichtune.spec.base import Spec
 from whichtune.spec.members import choices, kinds, members, specs, strip
@@ -20,7 +23,16 @@ from whichtune.spec.tasks import PairClassificationSpec, TaskSpec, TextClassific
 
 
 def test_members_of_a_union_in_order_and_of_a_single_class():
-    assert members(BackboneSpec) == (HubBackbone, FolderBackbone, PackageBackbone, MiniLMBackbone, RandomBackbone)
+    assert members(BackboneSpec) == (
+        HubBackbone,
+        FolderBackbone,
+        PackageBackbone,
+        MiniLMBackbone,
+        SmolLM2Backbone,
+        GgufBackbone,
+        GptBackbone,
+        RandomBackbone,
+    )
     assert members(TaskSpec) == (TextClassificationSpec, PairClassificationSpec)
     assert members(Annotated[TextClassificationSpec, Field()]) == (TextClassificationSpec,)
     assert members(int | None) == (int,)

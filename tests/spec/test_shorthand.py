@@ -8,6 +8,8 @@ from whichtune.spec.shorthand import read_backbone_word
     ("word", "entry"),
     [
         ("minilm", {"kind": "minilm"}),
+        ("smollm2", {"kind": "smollm2"}),
+        ("gpt:gpt2-medium", {"kind": "gpt", "name": "gpt2-medium", "revision": None}),
         ("random", {"kind": "random", "family": "bert"}),
         ("random:roberta", {"kind": "random", "family": "roberta"}),
         ("roberta-base", {"kind": "hub", "name": "roberta-base", "revision": None}),
@@ -24,7 +26,14 @@ def test_an_existing_folder_is_a_folder(tmp_path, monkeypatch):
     assert read_backbone_word("roberta-base") == {"kind": "folder", "path": tmp_path / "roberta-base"}
 
 
-@pytest.mark.parametrize("word", ["./models/bert", "a/b/c", "two words", ""])
+def test_an_existing_gguf_file_is_one_and_a_gpt_may_stand_in_a_folder(tmp_path):
+    file = tmp_path / "model.Q4_1.gguf"
+    file.touch()
+    assert read_backbone_word(str(file)) == {"kind": "gguf", "path": file}
+    assert read_backbone_word(f"gpt:{tmp_path}") == {"kind": "gpt", "path": tmp_path}
+
+
+@pytest.mark.parametrize("word", ["./models/bert", "a/b/c", "two words", "", "gpt:minilm", "gpt:"])
 def test_neither_folder_nor_name(word):
     with pytest.raises(ModelError, match="neither a folder nor a name"):
         read_backbone_word(word)

@@ -1,8 +1,11 @@
 """The study of one trial: flags over a study file, or flags alone."""
 
+from pathlib import Path
+
 import pytest
 
 from whichtune.errors import ModelError, SpecError
+from whichtune.spec.peft import PeftSpec
 from whichtune.spec.read import resolve_study
 from whichtune.spec.write import dump_study
 from whichtune.study.single import Asked, find_kind, plan_single
@@ -100,7 +103,20 @@ def test_rows_in_several_files(tmp_path):
         ({"method": "lroa"}, "did you mean 'lora'"),
         ({"method": "full"}, "--backbone: name the model"),
         ({"method": "lora"}, "--alpha"),
-        ({"method": "full", "backbone": "small", "settings": {"training.epochs": -1}}, "above 0"),
+        (
+            {"method": "full", "backbone": "small", "settings": {"training.epochs": -1}},
+            r"^--epochs -1: got -1; .*above 0",
+        ),
+        (
+            {"method": "low", "backbone": "small", "settings": {"methods.*.rank": 0, "methods.*.alpha": 4}},
+            "^--rank 0: ",
+        ),
+        (
+            {"method": "full", "backbone": "small", "settings": {"training.betas": [0.9, 2]}},
+            r"^--betas 0.9,2: training.betas\[1\]: got 2",
+        ),
+        ({"method": "full", "backbone": "small", "settings": {"data.split.seed": "x"}}, "^--split-seed x: "),
+        ({"method": "full", "backbone": "small", "overrides": ("training.epochs=-1",)}, "^--set training.epochs=-1: "),
         ({"method": "full", "backbone": "small", "overrides": ("trainnig.epochs=1",)}, "trainnig"),
     ],
 )
@@ -125,6 +141,33 @@ def test_a_folder_of_another_study_is_left_alone(base, tmp_path):
     with pytest.raises(SpecError, match="holds a trial of `lora`"):
         plan_single(ask(tmp_path, method="full", backbone="random"))
     assert plan_single(ask(tmp_path, method="lora", backbone="random", settings=FILES | {"methods.*.rank": 2}))
+
+
+@pytest.mark.parametrize("name", ["my run", ".", "-x", "x" * 81])
+def test_a_folder_whose_name_is_no_name_is_told_with_its_flag(tmp_path, name):
+    with pytest.raises(SpecError, match=r"^--out-dir: got .*digits"):
+        plan_single(Asked(tmp_path / name if name != "." else Path(), "majority", settings=FILES))
+
+
+def test_defaults_that_hang_on_a_flag_are_those_of_its_value(tmp_path):
+    study = {
+        "name": "wide",
+        "data": {"source": {"kind": "files", "all": "own.csv"}},
+        "backbones": {"small": {"kind": "random"}},
+        "methods": {"any": {"kind": "peft", "tuner": "lora", "stream": 3}},
+    }
+    settings = {"methods.*.tuner": "prompt_tuning"}
+    method = plan_single(ask(tmp_path, method="any", settings=settings), resolve_study(study)).methods["any"]
+    assert method == PeftSpec(kind="peft", tuner="prompt_tuning", stream=3)
+    study["methods"]["any"]["learning_rate"] = 0.25
+    method = plan_single(ask(tmp_path, method="any", settings=settings), resolve_study(study)).methods["any"]
+    assert method.learning_rate == 0.25
+
+
+def test_class_weights(tmp_path):
+    settings = FILES | {"training.class_weights": "inverse-root"}
+    study = plan_single(ask(tmp_path, method="full", backbone="random", settings=settings))
+    assert study.training.class_weights == "inverse-root"
 
 
 def test_kinds():

@@ -1,22 +1,23 @@
-"""A first look at a file of rows, for `whichtune init`: its columns, and which hold the text (or two) and the label.
+"""A first look at a file of rows: its columns, and which hold the text (or two) and the label.
 
-The real reading, with every check, is done by the data floor when a study runs; this only has to guess well.
+The data floor reads it, as it will when a study runs; this only has to guess well.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whichtune.errors import DataError, did_you_mean
 
+if TYPE_CHECKING:
+    from whichtune.data.reading import Reading
+
 _MOST_ROWS = 100_000
+"""Rows looked at; for the others the guess stands."""
 _MOST_VALUES = 5_000
 _LONGEST_LABEL_CHARS = 80
 _TEXT_NAMES = ("text", "sentence", "review", "content", "body", "tweet", "comment", "message", "document", "title")
@@ -26,7 +27,6 @@ _PAIR_NAMES = (
     ("question", "sentence"), ("question", "passage"), ("query", "document"), ("query", "passage"),
     ("claim", "evidence"), ("context", "response"),
 )  # fmt: skip
-_FORMATS = {".csv": ",", ".tsv": "\t", ".jsonl": "", ".ndjson": "", ".parquet": ""}
 
 
 @dataclass
@@ -76,15 +76,22 @@ class Sniffed:
     """The second text, where rows seem to have two."""
 
 
-def sniff(path: Path, *, text: str | None = None, label: str | None = None, pair: str | None = None) -> Sniffed:
+def sniff(
+    path: Path,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    pair: str | None = None,
+    how: Reading | None = None,
+) -> Sniffed:
     """Look at a file and tell which column is the text (long words) and which the label (few values).
 
     Rows have two texts where the columns' names say so (`premise` and `hypothesis`, `sentence1` and `sentence2`), or
     where exactly two columns hold long texts and neither is called one. `text`, `label` and `pair` name a column that
-    is known already; with `text` alone there is one. Raises DataError when there is no such column, or when none can
-    be told.
+    is known already; with `text` alone there is one. `how` says how the file is read, where its name does not. Raises
+    DataError when there is no such column, or when none can be told.
     """
-    columns, count = list_columns(path)
+    columns, count = list_columns(path, how)
     for given in (text, label, pair):
         if given is not None and given not in columns:
             near = did_you_mean(given, columns)
@@ -96,17 +103,18 @@ def sniff(path: Path, *, text: str | None = None, label: str | None = None, pair
     return Sniffed(count, count < _MOST_ROWS, text, label, dict(columns[label].values.most_common()), pair)
 
 
-def list_columns(path: Path) -> tuple[dict[str, Column], int]:
+def list_columns(path: Path, how: Reading | None = None) -> tuple[dict[str, Column], int]:
     """Go through the first rows of a file; return its columns by name and the number of rows seen."""
-    columns: dict[str, Column] = {}
-    count = 0
-    for row in islice(_read_rows(path), _MOST_ROWS):
-        count += 1
-        for name, value in row.items():
-            columns.setdefault(name, Column(name)).see(value)
-    if not columns:
+    from whichtune.data.reading import Reading, read_file
+
+    table = read_file(path, replace(how or Reading(), most_rows=_MOST_ROWS))
+    if not len(table):
         raise DataError(f"{path}: no rows", remedy="give a file with a line of column names and rows under it")
-    return columns, count
+    columns = {name: Column(name) for name in table.names}
+    for name, values in table.values.items():
+        for value in values:
+            columns[name].see(value)
+    return columns, len(table)
 
 
 def _guess_pair(columns: Sequence[Column]) -> tuple[str, str] | tuple[None, None]:
@@ -156,65 +164,3 @@ def _guess_label(path: Path, columns: Iterable[Column]) -> str:
 def _cannot_tell(path: Path, what: str, columns: Iterable[Column]) -> DataError:
     names = ", ".join(column.name for column in columns)
     return DataError(f"{path}: cannot tell which column is the {what}", allowed=names, remedy=f"name it with --{what}")
-
-
-def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    suffix = path.suffix.lower()
-    if suffix not in _FORMATS:
-        raise DataError(
-            f"{path}: unknown format", value=suffix, allowed=", ".join(_FORMATS), remedy="rename or convert it"
-        )
-    if not path.is_file():
-        raise DataError(f"{path}: no such data file", remedy="give the path of a CSV, TSV, JSONL or Parquet file")
-    if suffix == ".parquet":
-        return _read_parquet(path)
-    return _read_delimited(path, _FORMATS[suffix]) if _FORMATS[suffix] else _read_json_lines(path)
-
-
-def _read_delimited(path: Path, delimiter: str) -> Iterator[dict[str, Any]]:
-    with path.open(encoding=_guess_encoding(path), errors="replace", newline="") as handle:
-        reader = csv.DictReader(handle, delimiter=delimiter)
-        try:
-            for row in reader:
-                yield {name: value for name, value in row.items() if name is not None}
-        except csv.Error as error:
-            raise DataError(f"{path}:{reader.line_num}: not readable ({error})", remedy="check its quotes") from error
-
-
-def _read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding=_guess_encoding(path), errors="replace") as handle:
-        for number, line in enumerate(handle, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}:{number}: not JSON ({error.msg})", remedy="write one object a line") from error
-            if not isinstance(row, dict):
-                raise DataError(f"{path}:{number}: not a JSON object", remedy="write one object a line")
-            yield row
-
-
-def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
-    from pyarrow import ArrowInvalid
-    from pyarrow.parquet import ParquetFile
-
-    try:
-        batches = ParquetFile(path).iter_batches(batch_size=1000)
-    except ArrowInvalid as error:
-        raise DataError(f"{path}: not a Parquet file", remedy="check that the file is whole") from error
-    for batch in batches:
-        yield from batch.to_pylist()
-
-
-def _guess_encoding(path: Path) -> str:
-    with path.open("rb") as handle:
-        head = handle.read(1 << 18)
-    try:
-        head[: head.rfind(b"\n") + 1 or None].decode("utf-8-sig")
-    except UnicodeDecodeError:
-        from charset_normalizer import from_bytes
-
-        best = from_bytes(head).best()
-        return best.encoding if best is not None else "latin-1"
-    return "utf-8-sig"

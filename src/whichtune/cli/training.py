@@ -101,11 +101,13 @@ def require_data(given: dict[str, Any]) -> None:
 def guess_columns(given: dict[str, Any]) -> dict[str, Any]:
     """Find the columns of text and label that were not named, and say which they are."""
     from whichtune.cli.sniff import sniff
+    from whichtune.data.reading import Reading
 
     path = Path(given.get(WHOLE) or given["data.source.train"])
     if (TEXT in given and LABEL in given) or given.get("data.source.header") is False or not path.is_file():
         return given
-    seen = sniff(path, text=given.get(TEXT), label=given.get(LABEL), pair=given.get(PAIR))
+    how = Reading(format=given.get("data.source.format"), encoding=given.get("data.source.encoding"))
+    seen = sniff(path, text=given.get(TEXT), label=given.get(LABEL), pair=given.get(PAIR), how=how)
     pair = {} if seen.pair is None else {PAIR: seen.pair}
     second = f", second text `{seen.pair}`" if pair else ""
     typer.echo(f"columns of {path.name}: text `{seen.text}`{second}, label `{seen.label}`", err=True)

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from whichtune.data.reading import Reading
     from whichtune.engine.using import Predictor
     from whichtune.records.folder import TrialFolder
-    from whichtune.spec.sources import Columns
-    from whichtune.study.new_rows import NewRows
+    from whichtune.study.new_rows import NewRows, Wanted
     from whichtune.study.using import Evaluation, Trained
 
 STANDARD_INPUT = "-"
@@ -34,6 +33,14 @@ Format = Annotated[str | None, typer.Option("--format", help="csv, tsv, jsonl or
 Encoding = Annotated[str | None, typer.Option(help="Text encoding; detected when left out.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores when left out.")]
+Spreadsheet = Annotated[
+    bool,
+    typer.Option(
+        "--spreadsheet",
+        help="For a CSV or TSV that people will open: an apostrophe before each cell that would run as a formula. "
+        "Without it ids, labels and texts stay as they are (in a TSV a text's tabs and line breaks become spaces).",
+    ),
+]
 Batch = Annotated[int | None, typer.Option(min=1, help="Rows a forward pass; as in training when left out.")]
 
 
@@ -42,6 +49,7 @@ def evaluate(
     *,
     data: Annotated[Path, typer.Option(help="A labelled file: CSV, TSV, JSONL or Parquet.")],
     out: Annotated[Path | None, typer.Option(help="Keep the predictions: .csv, .tsv, .jsonl or .parquet.")] = None,
+    spreadsheet: Spreadsheet = False,
     runs: Runs = RUNS,
     text: Text = None,
     label: Annotated[str | None, typer.Option(help="Column of the label; as in training when left out.")] = None,
@@ -57,7 +65,7 @@ def evaluate(
     """Score a finished trial on labelled rows: every metric with its interval."""
     from rich.console import Console
 
-    from whichtune.study.answers import lay_out_answers, require_writable, write_answers
+    from whichtune.study.answers import lay_out_answers, require_exact, require_writable, write_answers
     from whichtune.study.new_rows import read_labelled
 
     if out is not None:
@@ -66,14 +74,19 @@ def evaluate(
     from whichtune.study.using import labels_of, open_trained, reads_two, score_rows, using
 
     trained = open_trained(folder)
-    columns = choose_columns(trained, text=text, pair=pair, id=identity, label=label)
+    two, labels = reads_two(trained), labels_of(trained)
+    columns = choose_columns(
+        trained, text, pair, identity, label=trained.columns.label if label is None else label, two=two
+    )
     how = choose_reading(trained, form, encoding)
-    unlabeled = frozenset() if trained.data is None else frozenset(trained.data.unlabeled)
-    rows = read_labelled(data, columns, how, labels_of(trained), unlabeled, two=reads_two(trained))
+    unlabeled = () if trained.data is None else trained.data.unlabeled
+    rows = read_labelled(data, columns, how, labels, unlabeled, two=two)
+    if out is not None:
+        require_exact(out, [*rows.ids, *labels])
     with using(trained, device=device, threads=threads, batch=batch) as predictor:
         found, answers = score_rows(trained, predictor, rows, data)
     if out is not None:
-        write_answers(out, lay_out_answers(rows, answers, gold=True))
+        write_answers(out, lay_out_answers(rows, answers, gold=True), spreadsheet=spreadsheet)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
     else:
@@ -90,6 +103,7 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(help="Write .csv, .tsv, .jsonl or .parquet; JSON lines on the terminal without it.")
     ] = None,
+    spreadsheet: Spreadsheet = False,
     runs: Runs = RUNS,
     text: Text = None,
     pair: Pair = None,
@@ -104,13 +118,15 @@ def predict(
     ] = False,
 ) -> None:
     """Predict new rows with a finished trial: label, confidence and probabilities of each, in their order."""
-    from whichtune.study.answers import require_writable
+    from whichtune.study.answers import require_exact, require_writable
 
     where = choose_source(source, data, out)
+    if where == STANDARD_INPUT:
+        require_no_columns(text=text, pair=pair, id=identity, format=form, encoding=encoding)
     if out is not None:
         require_writable(out)
     folder = find_model(trial, runs)
-    from whichtune.study.using import open_trained, reads_two, using
+    from whichtune.study.using import labels_of, open_trained, reads_two, using
 
     trained = open_trained(folder)
     model = using(trained, device=device, threads=threads, batch=batch)
@@ -120,12 +136,17 @@ def predict(
         return
     from whichtune.study.new_rows import read_rows
 
-    columns = choose_columns(trained, text=text, pair=pair, id=identity)
-    rows = read_rows(Path(where), columns, choose_reading(trained, form, encoding), two=reads_two(trained))
-    answer_file(rows, model, out)
+    two = reads_two(trained)
+    columns = choose_columns(trained, text, pair, identity, two=two)
+    rows = read_rows(Path(where), columns, choose_reading(trained, form, encoding), two=two)
+    if out is not None:
+        require_exact(out, [*rows.ids, *labels_of(trained)])
+    answer_file(rows, model, out, spreadsheet=spreadsheet)
 
 
-def answer_file(rows: NewRows, model: AbstractContextManager[Predictor], out: Path | None) -> None:
+def answer_file(
+    rows: NewRows, model: AbstractContextManager[Predictor], out: Path | None, *, spreadsheet: bool
+) -> None:
     """Answer all rows of a file; those that cannot be answered keep their place."""
     from whichtune.study.answers import lay_out_answers, write_answers, write_lines
 
@@ -136,7 +157,7 @@ def answer_file(rows: NewRows, model: AbstractContextManager[Predictor], out: Pa
             cut = encoded.cut
     table = lay_out_answers(rows, answers)
     if out is not None:
-        write_answers(out, table)
+        write_answers(out, table, spreadsheet=spreadsheet)
     else:
         typer.echo("\n".join(write_lines(table)))
     tell_rows(rows, cut)
@@ -178,6 +199,14 @@ def choose_source(source: str | None, data: str | None, out: Path | None) -> str
     return where
 
 
+def require_no_columns(**named: str | None) -> None:
+    """Refuse what says how a file is read, where lines are."""
+    given = [name for name, value in named.items() if value is not None]
+    if given:
+        told = f"--{given[0]}: standard input is a text a line, in UTF-8, without columns"
+        raise DataError(told, remedy="leave it out, or give a file")
+
+
 def find_model(name: str, runs: Path) -> TrialFolder:
     """Find a trial as `show` does; in the folder of a study, its only finished trial with a model."""
     from whichtune.cli.reading import find_trial
@@ -194,18 +223,28 @@ def find_model(name: str, runs: Path) -> TrialFolder:
     return study.trial(own[0].id)
 
 
-def choose_columns(trained: Trained, **named: str | None) -> Columns:
-    """Return the columns: those of the training, but for the ones that are named."""
-    from pydantic import ValidationError
+def choose_columns(
+    trained: Trained, text: str | None, pair: str | None, identity: str | None, *, two: bool, label: str | None = None
+) -> Wanted:
+    """Return the columns: those of the training, but for the ones that are named; a label only where one is read."""
+    from whichtune.study.new_rows import Wanted
 
-    from whichtune.spec.sources import Columns
-
-    given = {name: value for name, value in named.items() if value is not None}
-    try:
-        return Columns.model_validate(trained.columns.model_dump() | given)
-    except ValidationError as error:
-        why = str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
-        raise DataError(f"columns: {why}", remedy="check `--text`, `--label` and `--pair`") from None
+    own = trained.columns
+    if pair is not None and not two:
+        raise DataError("--pair: the trial reads one text a row", value=pair, remedy="leave it out")
+    found = Wanted(
+        text=own.text if text is None else text,
+        label=label,
+        pair=(own.pair if pair is None else pair) if two else None,
+        id=own.id if identity is None else identity,
+        must_have_id=identity is not None,
+    )
+    read = {"text": found.text, "pair": found.pair, "label": found.label}
+    for first, second in (("text", "label"), ("pair", "label"), ("text", "pair")):
+        if read[first] == read[second] is not None:
+            told = f"columns: {first} and {second} are the same column"
+            raise DataError(told, value=read[first], remedy=f"check `--{first}` and `--{second}`")
+    return found
 
 
 def choose_reading(trained: Trained, form: str | None, encoding: str | None) -> Reading:

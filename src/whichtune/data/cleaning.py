@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from whichtune.data.examples import Dropped, Example
@@ -22,6 +23,8 @@ class Sieve:
     columns: Columns
     unlabeled: frozenset[str] = frozenset()
     """Words in the label column that stand for no label, as an empty one does."""
+    labels: tuple[str, ...] = ()
+    """Labels that are named: a word among them is one, whatever `unlabeled` says."""
     dropped: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
     """(reason, part) to the places of the rows."""
     seen: dict[str, str] = field(default_factory=dict)
@@ -36,7 +39,7 @@ class Sieve:
         for index, (text, value) in enumerate(zip(texts, golds, strict=True)):
             origin = table.origin(index)
             pair = None if seconds is None else seconds[index]
-            gold = self._read_gold(value, origin)
+            gold = read_gold(value, origin, self.unlabeled, self.labels)
             reason = judge_text(text) or (judge_text(pair) if seconds is not None else None)
             reason = reason or ("unlabeled" if gold is None else None)
             if reason is not None:
@@ -59,18 +62,15 @@ class Sieve:
         share = sum(one.count for one in lost) / max(1, len(table))
         if share > limit:
             told = "; ".join(f"{one.count} {one.reason} ({_list(one)})" for one in lost)
-            words = ", ".join(f"`{word}`" for word in sorted(self.unlabeled))
-            hint = any(one.reason == "unlabeled" for one in lost) and self.unlabeled
+            listed = sorted(self.unlabeled.difference(self.labels))
+            words = ", ".join(f"`{word}`" for word in listed)
+            hint = any(one.reason == "unlabeled" for one in lost) and listed
             mend = f" (if {words} is a label of yours, take it off `data.unlabeled`)" if hint else ""
             raise DataError(
                 f"{share:.1%} of the {len(table)} rows of {table.name} cannot be used: {told}",
                 allowed=f"at most {limit:.1%} (`data.drop_limit`)",
                 remedy=f"check `data.columns`, mend the rows, or raise the limit{mend}",
             )
-
-    def _read_gold(self, value: object, origin: str) -> str | None:
-        gold = read_label(value, origin)
-        return None if gold in self.unlabeled else gold
 
     def _identify(self, part: str, table: Table, index: int) -> str:
         """Return a row's id: its own, or the part and its place there."""
@@ -98,6 +98,12 @@ def judge_text(value: object) -> str | None:
         return "not-text"
     # Zero-width characters and other marks alone are no text; nearly always the first character already settles it.
     return None if any(character.isprintable() for character in value.strip()) else "empty"
+
+
+def read_gold(value: object, origin: str, unlabeled: Collection[str], labels: Collection[str]) -> str | None:
+    """Read a gold label, or None where a word stands for "no label" and is not itself one of the labels."""
+    gold = read_label(value, origin)
+    return None if gold in unlabeled and gold not in labels else gold
 
 
 def read_label(value: object, origin: str, column: str | None = None) -> str | None:

@@ -28,7 +28,7 @@ def load_data(spec: DataSpec) -> DataSet:
     sizes are taken, so that the sizes are met.
     """
     source = read_source(spec.source, spec.columns)
-    sieve = Sieve(spec.columns, frozenset(spec.unlabeled) - frozenset(spec.labels or ()))
+    sieve = Sieve(spec.columns, frozenset(spec.unlabeled), spec.labels or ())
     whole = _cut(spec, _sift(spec, source, sieve))
     if spec.duplicates == "keep":
         chosen = _size(spec, whole)

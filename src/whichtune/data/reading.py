@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,6 +28,8 @@ SUFFIXES: dict[str, FileFormat] = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+BATCH_ROWS = 10_000
+"""Rows of a Parquet file that are read at once where only its beginning is wanted."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Reading:
     format: FileFormat | None = None
     encoding: str | None = None
     header: bool = True
+    most_rows: int | None = None
+    """Rows read at most, from the first on; all when None."""
 
 
 def read_file(path: Path, how: Reading | None = None, wanted: Sequence[str] | None = None) -> Table:
@@ -64,7 +69,7 @@ def _format_of(path: Path) -> FileFormat:
     if known is None:
         raise DataError(
             f"the format of {path.name} does not show in its name", value=path.suffix, allowed=", ".join(SUFFIXES),
-            remedy="set `format` to csv, tsv, jsonl or parquet",
+            remedy="rename the file, or set `format` to csv, tsv, jsonl or parquet",
         )  # fmt: skip
     return known
 
@@ -121,7 +126,7 @@ def _read_delimited(
     values: dict[str, list[object]] = {column: [] for column in chosen}
     places: list[int] = []
     ragged: list[tuple[int, int]] = []
-    for line, fields in rows if how.header else _again(first, rows):
+    for line, fields in islice(rows if how.header else _again(first, rows), how.most_rows):
         if len(fields) != len(names):
             ragged.append((line, len(fields)))
             continue
@@ -161,7 +166,7 @@ def _read_jsonl(path: Path, wanted: Sequence[str] | None, how: Reading) -> Table
     rows: list[dict[str, object]] = []
     places: list[int] = []
     names: dict[str, None] = {}
-    for number, line in _lines(text):
+    for number, line in islice(_lines(text), how.most_rows):
         row = _parse_line(path.name, number, line)
         names.update(dict.fromkeys(row))
         rows.append(row if wanted is None else {column: row.get(column) for column in wanted})
@@ -194,12 +199,11 @@ def _parse_line(name: str, number: int, line: str) -> dict[str, object]:
 
 
 def _read_parquet(path: Path, wanted: Sequence[str] | None, how: Reading) -> Table:
-    del how
     try:
         with pq.ParquetFile(path) as file:
             names = tuple(file.schema_arrow.names)
             chosen = choose_columns(path.name, names, wanted)
-            content = file.read(columns=list(chosen))
+            content = _take(file, list(chosen), how.most_rows)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
@@ -207,6 +211,18 @@ def _read_parquet(path: Path, wanted: Sequence[str] | None, how: Reading) -> Tab
         ) from None
     values = {column: content.column(column).to_pylist() for column in chosen}
     return Table(path.name, names, dict(values), range(1, content.num_rows + 1))
+
+
+def _take(file: pq.ParquetFile, columns: list[str], most_rows: int | None) -> pa.Table:
+    if most_rows is None:
+        return file.read(columns=columns)
+    batches: list[pa.RecordBatch] = []
+    for batch in file.iter_batches(batch_size=min(most_rows, BATCH_ROWS), columns=columns):
+        batches.append(batch)
+        if sum(len(one) for one in batches) >= most_rows:
+            break
+    whole = pa.Table.from_batches(batches) if batches else file.read(columns=columns)
+    return whole.slice(0, most_rows)
 
 
 READERS: dict[FileFormat, Callable[[Path, Sequence[str] | None, Reading], Table]] = {

@@ -34,17 +34,30 @@ def predict(
     arithmetic: Arithmetic,
 ) -> tuple[Predictions, bool]:
     """Predict every row once; return the predictions in the examples' order, and whether they were made merged."""
+    with assembly.predicting() as merged:
+        return answer_rows(assembly, task, split, rows, size, arithmetic), merged
+
+
+def answer_rows(
+    assembly: Assembly,
+    task: Task,
+    split: str,
+    rows: tuple[Sequence[Example], Encoded],
+    size: int,
+    arithmetic: Arithmetic,
+) -> Predictions:
+    """Predict every row once with a model that is in its predicting state already, in the examples' order."""
     examples, encoded = rows
     parts: list[Scored] = []
     places: list[np.ndarray] = []
     seconds: list[np.ndarray] = []
-    with assembly.predicting() as merged, arithmetic.forward():
+    with arithmetic.forward():
         for batch in by_length(encoded, size):
             start = perf_counter()
             moved = batch.to(assembly.device)
             outputs = assembly(moved)
             if not bool(torch.isfinite(outputs).all()):
-                raise NonFiniteError(f"the {split} split has outputs that are not numbers: the training diverged")
+                raise NonFiniteError(f"outputs on {split} rows are not numbers: the training diverged")
             parts.append(task.score(outputs, moved.targets))
             places.append(batch.rows)
             seconds.append(np.full(len(batch.rows), (perf_counter() - start) / len(batch.rows), np.float32))
@@ -52,4 +65,4 @@ def predict(
     order = np.argsort(np.concatenate(places), kind="stable")
     table.batch_seconds = np.concatenate(seconds)[order]
     table.tokens_in = encoded.lengths.astype(np.int32)
-    return table, merged
+    return table

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from whichtune.data.examples import Example
@@ -15,14 +14,12 @@ from whichtune.engine.adapter import load_adapter, load_card
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.build import request_load
 from whichtune.engine.optimizing import Arithmetic
-from whichtune.engine.predict import by_length
-from whichtune.errors import NonFiniteError
+from whichtune.engine.predict import answer_rows
 from whichtune.models.batch import Encoded
 from whichtune.models.load import load_backbone
 from whichtune.records.predictions import Predictions
 from whichtune.tasks import build_task
 from whichtune.tasks.contract import Task
-from whichtune.tasks.scored import Scored, gather
 
 NEW = "new"
 """Name of the split that new rows form."""
@@ -52,18 +49,8 @@ class Predictor:
     def answer(self, examples: Sequence[Example]) -> tuple[Predictions, Encoded]:
         """Predict rows, in their order; also return them as token ids. There must be one row at least."""
         encoded = self.task.encode(examples, self.assembly.backbone.encoder, self.max_length)
-        parts: list[Scored] = []
-        places: list[np.ndarray] = []
-        with Arithmetic(self.manner.precision, self.manner.device).forward():
-            for batch in by_length(encoded, self.manner.batch):
-                moved = batch.to(self.assembly.device)
-                outputs = self.assembly(moved)
-                if not bool(torch.isfinite(outputs).all()):
-                    raise NonFiniteError("the model gives outputs that are not numbers")
-                parts.append(self.task.score(outputs, moved.targets))
-                places.append(batch.rows)
-        table = self.task.tabulate(NEW, examples, gather(parts, places))
-        table.tokens_in = encoded.lengths.astype(np.int32)
+        arithmetic = Arithmetic(self.manner.precision, self.manner.device)
+        table = answer_rows(self.assembly, self.task, NEW, (examples, encoded), self.manner.batch, arithmetic)
         return table, encoded
 
 

@@ -30,6 +30,7 @@ KINDS: tuple[str, ...] = (
     "output",
     "mlp-in",
     "mlp-out",
+    "mlp-gate",
     "norms",
     "others",
     "pooler",
@@ -113,12 +114,13 @@ def count_methods(model: str, methods: Mapping[str, MethodSpec], outputs: int, k
     blank = build_blank(config, origin, kept)
     counted: list[MethodCount] = []
     for name, method in methods.items():
-        one, clean = _count(blank, name, method, outputs)
-        if not clean:
+        try:
+            one = count_method(blank, name, method, outputs)
+        except NotAttached as failure:
             blank = build_blank(config, origin, kept)
-            if count_parameters(blank.trunk) <= MOST_RANDOM:
-                again = count_method(build_blank(config, origin, kept, "cpu"), name, method, outputs)
-                one = again.model_copy(update={"notes": [*again.notes, RANDOM]})
+            small = count_parameters(blank.trunk) <= MOST_RANDOM
+            weighted = build_blank(config, origin, kept, "cpu") if small else None
+            one = _count_weighted(weighted, (name, method, outputs), failure, alone=len(methods) == 1)
         counted.append(one)
     return Count(
         model=model,
@@ -131,31 +133,61 @@ def count_methods(model: str, methods: Mapping[str, MethodSpec], outputs: int, k
     )
 
 
+class NotAttached(Exception):  # noqa: N818 - no fault yet: the method may only need values, which a blank has not
+    """A method could not be attached; the cause says why."""
+
+    @property
+    def cause(self) -> BaseException:
+        """What attaching raised."""
+        return self.__cause__ or self
+
+
 def count_method(backbone: Backbone, name: str, method: MethodSpec, outputs: int) -> MethodCount:
-    """Attach a method to a backbone, count, and take it off again."""
-    return _count(backbone, name, method, outputs)[0]
-
-
-def _count(backbone: Backbone, name: str, method: MethodSpec, outputs: int) -> tuple[MethodCount, bool]:
-    """Count one method; also return whether the backbone was given back as it was."""
-    told = MethodCount(name=name, kind=method.kind, settings=method.model_dump(mode="json"))
+    """Attach a method to a backbone, count, and take it off again; raises NotAttached where that fails."""
     if type(method) not in TUNERS:
-        return told.model_copy(update={"reason": "it trains nothing and has no parameters"}), True
+        return _refuse(name, method, "it trains nothing and has no parameters")
     owners = sort_tensors(backbone)
     try:
         assembly = build_assembly(backbone, method, outputs, 0.0, Streams(0))
-    except InputError:
-        raise
     except UnsupportedError as error:
-        return told.model_copy(update={"reason": str(error)}), True
-    except Exception as error:  # a method may need values, which a blank backbone does not have
-        why = " ".join(str(error).split())[:200]
-        reason = f"cannot be counted without weights ({type(error).__name__}: {why})"
-        return told.model_copy(update={"reason": reason}), False
+        return _refuse(name, method, str(error))
+    except Exception as error:
+        raise NotAttached(name) from error
     try:
-        return told.model_copy(update=_figures(assembly, method, outputs, owners)), True
+        return _describe(name, method).model_copy(update=_figures(assembly, method, outputs, owners))
     finally:
         assembly.attachment.detach()
+
+
+def _count_weighted(
+    weighted: Backbone | None, asked: tuple[str, MethodSpec, int], failure: NotAttached, *, alone: bool
+) -> MethodCount:
+    """Count on random weights what failed without any; where that fails too, tell why.
+
+    What is wrong with the input of the one method that is asked for is raised. Without random weights that is known
+    only of our own checks, not of what PEFT refuses.
+    """
+    name, method, _ = asked
+    what = "cannot be counted without weights"
+    if weighted is not None:
+        try:
+            again = count_method(weighted, *asked)
+        except NotAttached as second:
+            what, failure = "cannot be attached", second
+        else:
+            return again.model_copy(update={"notes": [*again.notes, RANDOM]}) if again.reason is None else again
+    cause = failure.cause
+    if alone and isinstance(cause, InputError) and (weighted is not None or cause.__cause__ is None):
+        raise cause
+    return _refuse(name, method, f"{what} ({type(cause).__name__}: {' '.join(str(cause).split())[:200]})")
+
+
+def _describe(name: str, method: MethodSpec) -> MethodCount:
+    return MethodCount(name=name, kind=method.kind, settings=method.model_dump(mode="json"))
+
+
+def _refuse(name: str, method: MethodSpec, reason: str) -> MethodCount:
+    return _describe(name, method).model_copy(update={"reason": reason})
 
 
 def _figures(

@@ -1,4 +1,4 @@
-"""What `count` found, as tables that read at 80 columns."""
+"""What `count` found and can count, as tables that read at 80 columns."""
 
 from __future__ import annotations
 
@@ -57,6 +57,21 @@ def lay_out_all(methods: Iterable[MethodCount]) -> list[Section]:
     table = TableSection("Methods with their defaults", columns, rows, frozenset({1, 2, 3, 4}))
     reasons = [f"{one.kind}: {one.reason}" for one in methods if one.reason is not None]
     return [table, ListSection("Without figures", reasons)] if reasons else [table]
+
+
+def render_tuners(table: str, console: Console) -> None:
+    """Print the Markdown table of PEFT's tuners so that it reads at the console's width."""
+    head, *lines = table.splitlines()
+    rows = [tuple(_unmark(cell) for cell in line.split("|")[1:-1]) for line in lines if line.startswith("| `")]
+    running = [(name, adapts, rate, remark) for name, runs, adapts, rate, remark in rows if runs == "yes"]
+    refused = [f"{name}: {remark}" for name, runs, _, _, remark in rows if runs != "yes"]
+    console.print(Text(plain(head), style="bold"))
+    columns = ("tuner", "adapts by default", "learning rate", "remark")
+    print_sections([TableSection("What runs", columns, running), ListSection("What does not", refused)], console)
+
+
+def _unmark(cell: str) -> str:
+    return cell.strip().replace("`", "")
 
 
 def _theory(sides: Sides | None) -> str:

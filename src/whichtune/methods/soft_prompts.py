@@ -143,7 +143,7 @@ def choose_rows(backbone: Backbone, spec: SoftPromptBase, key: StepKey) -> Tenso
     if spec.initialise == "random":
         rows = torch.empty(spec.virtual_tokens, backbone.embedding_width).normal_(0, 1, generator=generator)
         return rows.to(table.device) * spread_of(table, spec)
-    return table[choose_tokens(backbone, spec, generator).to(table.device)].detach().float().clone()
+    return look_up(backbone, choose_tokens(backbone, spec, generator)).float().clone()
 
 
 def choose_tokens(backbone: Backbone, spec: SoftPromptBase, generator: torch.Generator) -> Tensor:
@@ -166,6 +166,11 @@ def list_words(backbone: Backbone) -> list[int]:
     vocabulary = tokenizer.get_vocab().items()
     words = (index for token, index in vocabulary if index not in special and not UNUSED.fullmatch(token))
     return sorted(index for index in words if index < backbone.encoder.vocabulary)
+
+
+def look_up(backbone: Backbone, tokens: Tensor) -> Tensor:
+    """Return the rows the trunk reads for token ids, [count, width]; some families scale those of their table."""
+    return backbone.module(backbone.anatomy.tokens)(tokens.to(backbone.device)).detach()
 
 
 def table_of(backbone: Backbone) -> Tensor:
@@ -219,7 +224,7 @@ def observe_keys(backbone: Backbone, spec: PTuningSpec, key: StepKey) -> Tensor:
     ]
     try:
         with torch.no_grad():
-            backbone.run(table_of(backbone)[tokens][None], layout_of(torch.tensor([len(tokens)])).to(backbone.device))
+            backbone.run(look_up(backbone, tokens)[None], layout_of(torch.tensor([len(tokens)])).to(backbone.device))
     finally:
         for handle in handles:
             handle.remove()

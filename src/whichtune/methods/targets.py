@@ -12,7 +12,7 @@ from whichtune.models.backbone import Backbone
 
 GROUPS = {
     "attention": ("query", "key", "value", "output"),
-    "all-linear": ("query", "key", "value", "output", "mlp-in", "mlp-out"),
+    "all-linear": ("query", "key", "value", "output", "mlp-in", "mlp-out", "mlp-gate"),
 }
 
 
@@ -61,13 +61,23 @@ def _of_block(backbone: Backbone, index: int, word: str) -> Target:
 
 
 def _by_name(backbone: Backbone, word: str) -> list[Target]:
-    linears = [(name, module) for name, module in backbone.trunk.named_modules() if isinstance(module, nn.Linear)]
-    own = [name for name, _ in linears if name == word or name.endswith(f".{word}")]
-    return [Target(name, word, None, name, None, transposed=False) for name in own]
+    linears = [(name, module) for name, module in backbone.trunk.named_modules() if is_linear(module)]
+    own = [(name, module) for name, module in linears if name == word or name.endswith(f".{word}")]
+    return [Target(name, word, None, name, None, transposed=is_transposed(module)) for name, module in own]
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether a module is one linear map, in either way of storing it."""
+    return isinstance(module, nn.Linear) or is_transposed(module)
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """Whether a module keeps its weight as [in, out], as GPT-2 in `transformers` does."""
+    return type(module).__name__ == "Conv1D"
 
 
 def _no_such_target(backbone: Backbone, word: str) -> ModelError:
-    linears = {name for name, module in backbone.trunk.named_modules() if isinstance(module, nn.Linear)}
+    linears = {name for name, module in backbone.trunk.named_modules() if is_linear(module)}
     tails = {name.rsplit(".", 1)[-1] for name in linears}
     choice = [*backbone.anatomy.projections, *GROUPS]
     return ModelError(

@@ -16,6 +16,7 @@ from whichtune.models.anatomy import Anatomy, Dimensions, Projection
 from whichtune.models.batch import Batch
 from whichtune.models.encoder import TextEncoder
 from whichtune.models.layout import Layout
+from whichtune.models.output_head import OutputHead
 
 POOLINGS = ("default", "first", "mean", "last")
 
@@ -48,6 +49,8 @@ class Backbone:
     """Where the weights are from, in words, with the resolved commit or hash."""
     notes: tuple[str, ...] = ()
     """What a reader of the results should know about the loading."""
+    output: OutputHead | None = None
+    """What scores the next token, or None where the family predicts none or the weights came without it."""
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -108,7 +111,9 @@ class Backbone:
 
         `segments` may be narrower than `embedded` when virtual rows were put in front; those belong to segment 0.
         """
-        inputs: dict[str, Tensor] = {"inputs_embeds": embedded, "attention_mask": layout.real.long()}
+        inputs: dict[str, Any] = {"inputs_embeds": embedded, "attention_mask": layout.real.long()}
+        if "use_cache" in self._takes:  # held for nothing, and blocks that run again would append to it again
+            inputs["use_cache"] = False
         if "position_ids" in self._takes:
             inputs["position_ids"] = layout.positions + self.anatomy.position_offset
         if segments is not None and "token_type_ids" in self._takes:

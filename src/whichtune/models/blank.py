@@ -13,18 +13,21 @@ from typing import Any
 
 import torch
 
-from whichtune.errors import ModelError
+from whichtune.errors import ModelError, did_you_mean
 from whichtune.models.backbone import Backbone
 from whichtune.models.configs import find_shipped, list_shipped, read_shipped
 from whichtune.models.families import describe_family
 from whichtune.models.folder import TrunkPlan, find_trunk_class, keep_blocks, read_config
+from whichtune.models.gguf import convert_gguf
+from whichtune.models.gpt import read_gpt_config
 from whichtune.models.load import assemble
 from whichtune.models.quiet import silence_libraries
 from whichtune.models.tiny import build_random, configure_random, make_byte_tokenizer
 from whichtune.spec.backbones import RandomBackbone
 from whichtune.spec.shorthand import read_backbone_word
 
-MINILM_SHIPPED = "all-minilm-l6-v2"
+SHIPPED = {"minilm": "all-minilm-l6-v2", "smollm2": "smollm2-135m-instruct"}
+"""Word to the shipped name it stands for."""
 TWIN_BLOCKS = 2
 """Blocks of the small twin on which the anatomy of a family outside the table is found."""
 
@@ -49,7 +52,8 @@ def build_blank(config: Any, origin: str, kept: int | None = None, device: str =
 def find_config(word: str) -> tuple[Any, str]:
     """Return the configuration a word stands for, and where it is from; no weights are read or fetched.
 
-    A word is a shipped name, `minilm`, a folder, `random:` and a family, or a name on the hub.
+    A word is a shipped name, `minilm`, `smollm2`, a folder or GGUF file, `random:` and a family, `gpt:` and a GPT-2, or
+    a name on the hub.
     """
     with silence_libraries():
         shipped = _find_shipped(word)
@@ -58,6 +62,11 @@ def find_config(word: str) -> tuple[Any, str]:
         spec = read_backbone_word(word)
         if spec["kind"] == "random":
             return configure_random(RandomBackbone.model_validate(spec)), f"tiny random {spec['family']}"
+        if spec["kind"] == "gpt":
+            config, origin = find_config(word.removeprefix("gpt:"))
+            return read_gpt_config(config.to_dict()), f"{origin}, as the GPT-2 written in whichtune"
+        if spec["kind"] == "gguf":
+            return read_config(convert_gguf(Path(spec["path"]))), f"file {spec['path']}"
         if spec["kind"] == "folder":
             return read_config(Path(spec["path"])), f"folder {spec['path']}"
         return _fetch_config(spec["name"], spec["revision"])
@@ -77,12 +86,11 @@ def _build(plan: TrunkPlan, device: str) -> Any:
 
 
 def _find_shipped(word: str) -> tuple[str, Any] | None:
-    """Return a shipped configuration by its name, with its owner or without, or by a beginning no other name has."""
-    wanted = MINILM_SHIPPED if word == "minilm" else word.lower()
+    """Return a shipped configuration by its name, with its owner or without; any other name is one on the hub."""
+    wanted = SHIPPED.get(word, word.lower())
     if Path(word).expanduser().is_dir():
         return None
-    begun = [name for name in list_shipped() if name.lower().startswith(wanted)]
-    name = find_shipped(wanted) or (begun[0] if len(begun) == 1 else None)
+    name = find_shipped(wanted)
     return None if name is None else (name, _make_config(read_shipped(name)))
 
 
@@ -104,6 +112,14 @@ def _fetch_config(name: str, revision: str | None) -> tuple[Any, str]:
         raise ModelError(
             f"{name}: its config.json cannot be fetched from the hub ({type(error).__name__}: {why})",
             allowed=f"without the hub: {', '.join(list_shipped())}, `minilm`, a model folder, `random:bert`",
-            remedy="check name and network (`whichtune doctor`)",
+            remedy=f"{_suggest(name)} check name and network (`whichtune doctor`)".strip(),
         ) from error
     return read_config(path.parent), f"hub {name} at commit {path.parent.name}"
+
+
+def _suggest(name: str) -> str:
+    """Name the shipped models that begin so, or else are spelled alike."""
+    short = {one.lower(): one for one in list_shipped()}
+    word = name.rpartition("/")[2].lower()
+    begun = [one for lower, one in short.items() if word and lower.startswith(word)][:3]
+    return f"did you mean {' or '.join(map(repr, begun))}?" if begun else did_you_mean(word, short)

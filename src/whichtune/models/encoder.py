@@ -13,6 +13,7 @@ import numpy as np
 from whichtune.errors import ModelError
 from whichtune.fetch.fingerprint import fingerprint_texts
 from whichtune.models.batch import Encoded
+from whichtune.models.chat import ChatForm
 from whichtune.models.layout import Side
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class TextEncoder:
     """Side on which the family pads."""
     cut_side: Side = "right"
     """Side on which an over-long text loses tokens."""
+    chat: ChatForm | None = None
+    """How the model expects a conversation to be written, or None where it was trained on none."""
 
     @cached_property
     def fingerprint(self) -> str:

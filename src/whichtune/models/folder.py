@@ -15,6 +15,8 @@ from whichtune.errors import ModelError
 from whichtune.fetch.fingerprint import fingerprint_file, fingerprint_texts
 from whichtune.models.anatomy import Config
 from whichtune.models.families import describe_family
+from whichtune.models.gpt import Gpt, GptConfig, read_gpt
+from whichtune.models.language import HEAD, predicts_tokens
 from whichtune.models.weights import WeightFiles, read_pickled
 
 NAMED = 8
@@ -100,6 +102,8 @@ def find_trunk_class(config: Any) -> Any:
     """Return the class of the family's model without a task head."""
     from transformers import MODEL_MAPPING
 
+    if isinstance(config, GptConfig):
+        return Gpt
     if type(config) not in MODEL_MAPPING:
         raise ModelError(f"the family {config.model_type} has no model without a task head in `transformers`")
     found: Any = MODEL_MAPPING[type(config)]
@@ -108,6 +112,8 @@ def find_trunk_class(config: Any) -> Any:
 
 def read_trunk(folder: Path, weights: WeightFiles, plan: TrunkPlan) -> nn.Module:
     """Build the trunk with the folder's weights; tensors it lacks are an error unless they are the pooler's."""
+    if isinstance(plan.config, GptConfig):
+        return read_gpt(folder, weights, plan.config, plan.dtype, plan.attention)
     kind = find_trunk_class(plan.config)
     options = plan.options(kind)
     if weights.safe:
@@ -150,6 +156,8 @@ def judge_names(folder: Path, plan: TrunkPlan, told: dict[str, Any]) -> list[str
     if plan.total_blocks != kept:
         front = f"{anatomy.blocks}." if anatomy is not None else None
         unused = [name for name in unused if not _is_cut(name, front, kept or 0)]
+    if predicts_tokens(plan.plain):
+        unused = [name for name in unused if not name.startswith(f"{HEAD}.")]
     if unused:
         notes.append(f"{len(unused)} tensors of the file are not part of the trunk: {_list(unused)}")
     return notes

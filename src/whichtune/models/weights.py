@@ -53,6 +53,15 @@ def read_index(path: Path) -> tuple[Path, ...]:
     return tuple(path.parent / name for name in names)
 
 
+def read_everything(weights: WeightFiles) -> dict[str, Tensor]:
+    """Read all tensors of weight files by name."""
+    from safetensors.torch import load_file
+
+    if not weights.safe:
+        return read_pickled(weights.files)
+    return {name: tensor for path in weights.files for name, tensor in load_file(path).items()}
+
+
 def read_pickled(files: tuple[Path, ...]) -> dict[str, Tensor]:
     """Read pickled weight files as tensors by name; anything else in them is refused before it can run."""
     tensors: dict[str, Tensor] = {}

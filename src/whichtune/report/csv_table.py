@@ -1,4 +1,4 @@
-"""The comparison as CSV: one row a candidate, plain numbers with their units in the heads."""
+"""Tables as CSV, and the comparison as one: a row a candidate, plain numbers with their units in the heads."""
 
 from __future__ import annotations
 
@@ -33,9 +33,30 @@ def render_pairs_csv(comparison: Comparison) -> str:
     return _write(PAIR_HEADS, (_pair_cells(pair, name) for pair in comparison.pairs))
 
 
-def guard(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula: one that starts like it gets an apostrophe in front."""
-    return f"'{plain(text)}" if text.startswith(FORMULA_STARTS) else plain(text)
+def write_csv(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """Write a table as RFC 4180 says, but for its lines' ends, which are a line feed alone; None is an empty cell."""
+    lines: list[str] = []
+    for row in (heads, *rows):
+        out = io.StringIO()
+        # With both characters as the end of a line, a lone one of them inside a cell is put in quotes too.
+        csv.writer(out, lineterminator="\r\n").writerow(row)
+        lines.append(out.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
+
+
+def guard_cell(cell: Cell) -> Cell:
+    """Put an apostrophe before a text that a spreadsheet would take for a formula; a number is none."""
+    if not isinstance(cell, str) or not cell.startswith(FORMULA_STARTS) or _is_number(cell):
+        return cell
+    return f"'{cell}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.isprintable()
 
 
 _PARTS = ("mean", "low", "high", "seed_sd", "flip_sd")
@@ -66,9 +87,10 @@ def _pair_cells(pair: PairRow, metric: str) -> list[Cell]:
 
 
 def _write(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(heads)
-    for row in rows:
-        writer.writerow([guard(cell) if isinstance(cell, str) else cell for cell in row])
-    return out.getvalue()
+    return write_csv(heads, ([_clean(cell) for cell in row] for row in rows))
+
+
+def _clean(cell: Cell) -> Cell:
+    """Bring a text on one line without control characters, and guard it as it came."""
+    guarded = guard_cell(cell)
+    return plain(guarded) if isinstance(guarded, str) else guarded

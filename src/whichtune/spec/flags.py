@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -116,6 +117,13 @@ def group_flags() -> dict[str, list[Placed]]:
     return groups
 
 
+def find_flag(path: str) -> str:
+    """Return the flag that stands for a setting; `path` as in `Placed`."""
+    every = [*list_method_flags(), *(placed for group in group_flags().values() for placed in group)]
+    names = {placed.path: placed.flag.name for placed in every}
+    return names.get(path, "--" + path.rpartition(".")[2].replace("_", "-"))
+
+
 def expand_short(name: str, spec: StudySpec) -> str:
     """Return the path that a short override means: `--rank` is `methods.lora.rank` where only `lora` has a rank."""
     wanted = alike_key(name.lstrip("-"))
@@ -187,7 +195,7 @@ def _show(default: Any) -> str:
 
 def _make_flag(name: str, info: FieldInfo) -> Flag | None:
     annotation, many = _item(info.annotation)
-    words = tuple(str(choice) for choice in choices(annotation))
+    words = _words(annotation)
     found = members(annotation)
     kind = str if words else found[0] if len(found) == 1 else None
     if kind is None or not (kind in {int, float, bool, str} or kind.__name__ == "Path"):
@@ -203,6 +211,15 @@ def _make_flag(name: str, info: FieldInfo) -> Flag | None:
         choices=() if many else words,
         many=many,
     )
+
+
+def _words(annotation: Any) -> tuple[str, ...]:
+    """List the words a flag takes: those of a Literal, or of one beside a mapping, which only a file can write."""
+    inner, _ = strip(annotation)
+    if get_origin(inner) in {Union, UnionType}:
+        options = [option for option in get_args(inner) if get_origin(strip(option)[0]) is not dict]
+        annotation = options[0] if len(options) == 1 else None
+    return tuple(str(choice) for choice in choices(annotation))
 
 
 def _item(annotation: Any) -> tuple[Any, bool]:

@@ -127,8 +127,49 @@ class NliGrammarSource(Spec):
     """Seed of the drawing; part of the data's fingerprint."""
 
 
+class DocstringsSource(Spec):
+    """Docstrings of the packages installed on this machine: a text of 40 words or more and its one-line summary.
+
+    Needs no network; nothing is imported. Columns: `id`, `text`, `summary`, `package`. Packages of other versions are
+    another data set: versions and fingerprint are recorded.
+    """
+
+    kind: Literal["docstrings"]
+    packages: tuple[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], ...] = Field(
+        default=("python", "numpy", "scipy", "sklearn", "torch"), min_length=1
+    )
+    """Packages by the name they are imported by, `python` for the standard library; what is not installed is noted."""
+
+
+class StatementsSource(Spec):
+    """Statements that are true or false, half and half, on twelve topics; written for whichtune, no network needed.
+
+    Columns: `id`, `text`, `label` (`true`, `false`), `topic`.
+    """
+
+    kind: Literal["statements"]
+
+
+class WordProblemsSource(Spec):
+    """A hundred arithmetic word problems with worked solutions; written for whichtune, no network needed.
+
+    Columns: `id`, `text`, `answer` (a number), `solution` (it ends with the answer), `topic`. Split as they are (20, 20
+    and 60): problems that differ in their numbers alone stand in one split.
+    """
+
+    kind: Literal["word-problems"]
+
+
 SourceSpec = Annotated[
-    HubSource | FilesSource | PackageSource | MovieReviewsSource | TweetsSource | NliGrammarSource,
+    HubSource
+    | FilesSource
+    | PackageSource
+    | MovieReviewsSource
+    | TweetsSource
+    | NliGrammarSource
+    | DocstringsSource
+    | StatementsSource
+    | WordProblemsSource,
     Field(discriminator="kind"),
 ]
 

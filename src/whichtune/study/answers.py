@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,11 @@ from whichtune.data.reading import SUFFIXES
 from whichtune.errors import DataError, did_you_mean
 from whichtune.fetch.atomic import write_text, writing
 from whichtune.records.predictions import Predictions
-from whichtune.report.csv_table import FORMULA_STARTS
+from whichtune.report.csv_table import guard_cell, write_csv
 from whichtune.study.new_rows import NewRows
 
 Columns = dict[str, list[Any]]
+_BREAKS = ("\t", "\r", "\n")
 
 
 def lay_out_answers(rows: NewRows, answers: Predictions | None, *, gold: bool = False) -> Columns:
@@ -59,15 +58,32 @@ def require_writable(path: Path) -> None:
         raise DataError(f"--out {path}: its folder does not exist", remedy="make the folder first")
 
 
-def write_answers(path: Path, columns: Columns) -> None:
-    """Write a table in the format of the file's name, under a temporary name first."""
+def require_exact(path: Path, words: Iterable[str]) -> None:
+    """Refuse a TSV for ids and labels it cannot give back, before anything is computed."""
+    broken = next((word for word in words if any(mark in word for mark in _BREAKS)), None)
+    if SUFFIXES[path.suffix.lower()] == "tsv" and broken is not None:
+        told = f"--out {path}: TSV cannot hold an id or label with a tab or line break"
+        raise DataError(told, value=broken, remedy="write .csv, .jsonl or .parquet")
+
+
+def write_answers(path: Path, columns: Columns, *, spreadsheet: bool = False) -> None:
+    """Write a table in the format of the file's name, under a temporary name first.
+
+    Cells come back as they are, but for texts in a TSV, where a tab or line break becomes a space. With `spreadsheet`
+    no cell of a CSV or TSV starts like a formula; such a file is for people, since its texts and labels are altered.
+    """
     kind = SUFFIXES[path.suffix.lower()]
     if kind == "parquet":
         _write_parquet(path, columns)
-    elif kind == "jsonl":
+        return
+    if kind == "jsonl":
         write_text(path, "".join(f"{line}\n" for line in write_lines(columns)))
-    else:
-        write_text(path, _write_csv(columns) if kind == "csv" else _write_tsv(columns))
+        return
+    heads, rows = list(columns), list(zip(*columns.values(), strict=True))
+    if spreadsheet:
+        heads = [str(guard_cell(name)) for name in heads]
+        rows = [tuple(map(guard_cell, row)) for row in rows]
+    write_text(path, write_csv(heads, rows) if kind == "csv" else _write_tsv([heads, *rows]))
 
 
 def write_lines(columns: Columns) -> list[str]:
@@ -86,39 +102,16 @@ def describe_answer(answers: Predictions, place: int) -> Mapping[str, Any]:
     return told
 
 
-def guard_cell(value: Any) -> Any:
-    """Put an apostrophe before a text that a spreadsheet would take for a formula; a number is none."""
-    if not isinstance(value, str) or not value.startswith(FORMULA_STARTS) or _is_number(value):
-        return value
-    return f"'{value}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _write_csv(columns: Columns) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([guard_cell(name) for name in columns])
-    for row in zip(*columns.values(), strict=True):
-        writer.writerow([guard_cell(cell) for cell in row])
-    return out.getvalue()
-
-
-def _write_tsv(columns: Columns) -> str:
+def _write_tsv(rows: Iterable[Sequence[Any]]) -> str:
     """Tab-separated, a row a line and no quoting: a tab or line break inside a cell becomes a space."""
-    rows = [list(columns), *zip(*columns.values(), strict=True)]
     return "".join("\t".join(map(_flatten, row)) + "\n" for row in rows)
 
 
 def _flatten(cell: Any) -> str:
-    text = "" if cell is None else str(guard_cell(cell))
-    return text.replace("\t", " ").replace("\r", " ").replace("\n", " ")
+    text = "" if cell is None else str(cell)
+    for mark in _BREAKS:
+        text = text.replace(mark, " ")
+    return text
 
 
 def _write_parquet(path: Path, columns: Columns) -> None:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from whichtune.data.cleaning import judge_text, read_label
+from whichtune.data.cleaning import judge_text, read_gold, read_label
 from whichtune.data.examples import Example
 from whichtune.data.reading import Reading, read_file
 from whichtune.data.tables import Table
 from whichtune.errors import DataError, did_you_mean
-from whichtune.spec.sources import Columns
 
 NEW = "new"
-SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which columns of a file are read; None for what is not."""
+
+    text: str = "text"
+    label: str | None = None
+    pair: str | None = None
+    id: str | None = None
+    must_have_id: bool = False
+    """Whether a file without the id's column is refused; otherwise a row's place is its id there."""
 
 
 @dataclass
@@ -58,20 +68,18 @@ class NewRows:
         self.examples[place], self.reasons[place] = None, reason
 
 
-def read_rows(path: Path, columns: Columns, how: Reading, *, two: bool) -> NewRows:
-    """Read rows to be answered; `columns.id` is used where the file has it, else the place in the file is the id."""
-    table = read_file(path, how)
-    return _gather(table, columns, two=two, golds=None)
+def read_rows(path: Path, columns: Wanted, how: Reading, *, two: bool) -> NewRows:
+    """Read rows to be answered; without a column of ids the place in the file is the id."""
+    return _gather(read_file(path, how), columns, two=two, golds=None)
 
 
 def read_labelled(
-    path: Path, columns: Columns, how: Reading, labels: Sequence[str], unlabeled: frozenset[str], *, two: bool
+    path: Path, columns: Wanted, how: Reading, labels: Sequence[str], unlabeled: Collection[str], *, two: bool
 ) -> NewRows:
     """Read rows with their labels, each of which the trial must know; rows without one are left out."""
     table = read_file(path, how)
     values = _column(table, columns.label, "label")
-    golds = [read_label(value, table.origin(place)) for place, value in enumerate(values)]
-    golds = [None if gold in unlabeled and gold not in labels else gold for gold in golds]
+    golds = [read_gold(value, table.origin(place), unlabeled, labels) for place, value in enumerate(values)]
     _require_known(table, golds, labels)
     rows = _gather(table, columns, two=two, golds=golds)
     for place, gold in enumerate(golds):
@@ -82,28 +90,30 @@ def read_labelled(
     return rows
 
 
-def _gather(table: Table, columns: Columns, *, two: bool, golds: Sequence[str | None] | None) -> NewRows:
+def _gather(table: Table, columns: Wanted, *, two: bool, golds: Sequence[str | None] | None) -> NewRows:
     rows = NewRows(table.name, encoding=table.encoding)
     texts = _column(table, columns.text, "text")
-    pairs = _column(table, columns.pair or "", "pair") if two else None
-    identities = table.values.get(columns.id) if columns.id is not None else None
+    pairs = _column(table, columns.pair, "pair") if two else None
+    identities = None if columns.id is None else table.values.get(columns.id)
+    if identities is None and columns.must_have_id:
+        identities = _column(table, columns.id, "id")
     for place, text in enumerate(texts):
         origin = table.origin(place)
-        own = None if identities is None else read_label(identities[place], origin)
+        own = None if identities is None else read_label(identities[place], origin, columns.id)
         pair = None if pairs is None else pairs[place]
         gold = None if golds is None else golds[place]
         rows.add(own or str(table.places[place]), text, pair, origin, two=two, gold=gold)
     return rows
 
 
-def _column(table: Table, name: str, flag: str) -> Sequence[object]:
-    if name not in table.values:
-        there = ", ".join(map(str, table.names[:20])) + (", ..." if len(table.names) > 20 else "")
-        near = did_you_mean(name, table.names) if name else ""
-        thing = f"{table.name} has no column `{name}`" if name else f"{table.name}: the column of the second text"
-        remedy = " ".join(filter(None, [near, f"name it with `--{flag}`"]))
-        raise DataError(thing, allowed=there, remedy=remedy)
-    return table.values[name]
+def _column(table: Table, name: str | None, flag: str) -> Sequence[object]:
+    if name is not None and name in table.values:
+        return table.values[name]
+    there = ", ".join(map(str, table.names[:20])) + (", ..." if len(table.names) > 20 else "")
+    what = {"pair": "second text"}.get(flag, flag)
+    thing = f"{table.name}: the column of the {what}" if name is None else f"{table.name} has no column `{name}`"
+    near = "" if name is None else did_you_mean(name, table.names)
+    raise DataError(thing, allowed=there, remedy=" ".join(filter(None, [near, f"name it with `--{flag}`"])))
 
 
 def _require_known(table: Table, golds: Sequence[str | None], labels: Sequence[str]) -> None:

@@ -5,13 +5,17 @@ Nothing here needs torch: wrong flags are told before anything is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from whichtune.errors import SpecError, did_you_mean
-from whichtune.spec.flags import ANY_METHOD
+from whichtune.spec.base import Spec
+from whichtune.spec.flags import ANY_METHOD, find_flag
 from whichtune.spec.members import kinds, specs
 from whichtune.spec.merge import alike_key
 from whichtune.spec.method_base import BaselineBase
@@ -19,7 +23,7 @@ from whichtune.spec.methods import MethodSpec
 from whichtune.spec.read import load_stored_study, resolve_study
 from whichtune.spec.shorthand import read_backbone_word
 from whichtune.spec.sources import SourceSpec
-from whichtune.spec.study import StudySpec
+from whichtune.spec.study import Name, StudySpec
 from whichtune.spec.write import write_scalar
 
 SOURCE = "data.source."
@@ -45,7 +49,8 @@ class Asked:
 
 def plan_single(asked: Asked, base: StudySpec | None = None) -> StudySpec:
     """Return the study of the one trial that is asked for; flags go over the study file."""
-    tree: dict[str, Any] = {} if base is None else base.model_dump()
+    # What the file leaves out stays out, since a default may hang on what a flag changes.
+    tree: dict[str, Any] = {} if base is None else base.model_dump(exclude_unset=True)
     tree |= {"name": asked.out.name, "scales": {}, "reference": {}}
     settings = _lay_data(tree, asked.settings)
     name, entry = _choose_method(tree.get("methods", {}), asked.method)
@@ -53,15 +58,41 @@ def plan_single(asked: Asked, base: StudySpec | None = None) -> StudySpec:
     _choose_backbone(tree, entry, asked.backbone)
     tree["methods"] = {name: {**entry, "on": None}}
     tree["seeds"] = [_choose_seed(asked.seed, base)]
-    over = write_overrides(settings, name)
+    require_name(asked.out)
     require_room(asked.out, name)
-    return resolve_study(tree, overrides=[*over, *asked.overrides])
+    over = write_overrides(settings, name)
+    with naming_flags(settings, name):
+        return resolve_study(tree, overrides=[*over, *asked.overrides])
 
 
 def write_overrides(settings: Mapping[str, Any], method: str) -> list[str]:
     """Write settings as overrides of a study, those of `methods.*` for one entry."""
     front = f"methods.{method}"
     return [f"{path.replace(ANY_METHOD, front, 1)}={write_scalar(value)}" for path, value in settings.items()]
+
+
+@contextmanager
+def naming_flags(settings: Mapping[str, Any], method: str) -> Generator[None]:
+    """Let faults of settings name the flag that was typed, not the override that stands for it."""
+    try:
+        yield
+    except SpecError as error:
+        told = str(error)
+        for (path, value), override in zip(settings.items(), write_overrides(settings, method), strict=True):
+            flag = f"{find_flag(path)} {_show(value)}"
+            whole = override.partition("=")[0]
+            told = told.replace(f"--set {override}: {whole}: ", f"{flag}: ").replace(f"--set {override}: ", f"{flag}: ")
+        raise SpecError(told) from None
+
+
+def _show(value: Any) -> str:
+    """Write a value as it is typed behind a flag."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def needs_settings(member: type[Spec]) -> bool:
+    """Whether a spec class has a setting, beside its kind, that must be given."""
+    return any(info.is_required() for name, info in member.model_fields.items() if name != "kind")
 
 
 def find_kind(word: str) -> str:
@@ -71,6 +102,15 @@ def find_kind(word: str) -> str:
         if alike_key(kind) == alike_key(word):
             return kind
     raise SpecError("--method", value=word, allowed=", ".join(known), remedy=did_you_mean(word, known))
+
+
+def require_name(out: Path) -> None:
+    """Refuse a folder whose name, which is the study's too, is no name."""
+    try:
+        TypeAdapter(Name).validate_python(out.name)
+    except ValidationError:
+        allowed = "a folder whose name has at most 80 letters, digits, `.`, `_` and `-`, a letter or digit first"
+        raise SpecError("--out-dir", value=str(out), allowed=allowed) from None
 
 
 def require_room(out: Path, name: str) -> None:
@@ -102,12 +142,7 @@ def _lay_data(tree: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _find_source(word: str) -> str | None:
     """Return the kind of a source that needs no settings and is named by the word, unless it is a file."""
-    known = {
-        kind
-        for member in specs(SourceSpec)
-        for kind in kinds(member)
-        if not any(info.is_required() for name, info in member.model_fields.items() if name != "kind")
-    } - {"files"}
+    known = {kind for member in specs(SourceSpec) for kind in kinds(member) if not needs_settings(member)} - {"files"}
     return word if word in known and not Path(word).exists() else None
 
 

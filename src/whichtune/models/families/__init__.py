@@ -9,8 +9,19 @@ from whichtune.models.families.albert import describe_albert
 from whichtune.models.families.bert import describe_bert, describe_electra, describe_roberta
 from whichtune.models.families.deberta import describe_deberta
 from whichtune.models.families.distilbert import describe_distilbert
+from whichtune.models.families.gpt2 import describe_gpt, describe_gpt2
+from whichtune.models.families.llama import (
+    describe_gemma,
+    describe_gemma2,
+    describe_llama,
+    describe_mistral,
+    describe_qwen2,
+    describe_qwen3,
+)
 from whichtune.models.families.modernbert import describe_modernbert
 from whichtune.models.families.mpnet import describe_mpnet
+from whichtune.models.families.opt import describe_opt
+from whichtune.models.families.phi import describe_phi
 
 FAMILIES: Mapping[str, Callable[[Config], Anatomy]] = {
     "albert": describe_albert,
@@ -19,8 +30,18 @@ FAMILIES: Mapping[str, Callable[[Config], Anatomy]] = {
     "deberta-v2": describe_deberta,
     "distilbert": describe_distilbert,
     "electra": describe_electra,
+    "gemma": describe_gemma,
+    "gemma2": describe_gemma2,
+    "gpt": describe_gpt,
+    "gpt2": describe_gpt2,
+    "llama": describe_llama,
+    "mistral": describe_mistral,
     "modernbert": describe_modernbert,
     "mpnet": describe_mpnet,
+    "opt": describe_opt,
+    "phi": describe_phi,
+    "qwen2": describe_qwen2,
+    "qwen3": describe_qwen3,
     "roberta": describe_roberta,
     "xlm-roberta": describe_roberta,
 }

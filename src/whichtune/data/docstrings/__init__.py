@@ -1,0 +1,1 @@
+"""A summarization set out of the docstrings of the packages installed here: body in, summary line out."""

@@ -1,0 +1,68 @@
+"""What a causal language model has beside its trunk: the output head, read from a checkpoint or drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from whichtune.models.anatomy import Config
+from whichtune.models.families import describe_family
+from whichtune.models.output_head import OutputHead
+from whichtune.models.weights import WeightFiles, read_pickled
+
+HEAD = "lm_head"
+"""Name that every causal family gives its output head."""
+
+
+def predicts_tokens(config: Config) -> bool:
+    """Whether the table knows the family as a causal one.
+
+    Those that are found by structure may scale their scores in ways that the structure of a trunk does not show.
+    """
+    anatomy = describe_family(config)
+    return anatomy is not None and anatomy.pooling == "last"
+
+
+def read_output_head(weights: WeightFiles, config: Config) -> OutputHead | None:
+    """Read the output head of a checkpoint; None where the family has none or the files came without it."""
+    if not predicts_tokens(config):
+        return None
+    softcap = config.get("final_logit_softcapping")
+    if config.get("tie_word_embeddings", True):
+        return OutputHead(softcap=softcap)
+    found = _read_tensors(weights, (f"{HEAD}.weight", f"{HEAD}.bias"))
+    weight = found.get(f"{HEAD}.weight")
+    return None if weight is None else OutputHead(weight, found.get(f"{HEAD}.bias"), softcap)
+
+
+def draw_output_head(config: Config, seed: int) -> OutputHead | None:
+    """Make the output head of a random model."""
+    if not predicts_tokens(config):
+        return None
+    softcap = config.get("final_logit_softcapping")
+    if config.get("tie_word_embeddings", True):
+        return OutputHead(softcap=softcap)
+    generator = torch.Generator().manual_seed(seed)
+    shape, spread = (config["vocab_size"], config["hidden_size"]), float(config.get("initializer_range", 0.02))
+    return OutputHead(torch.empty(shape).normal_(0, spread, generator=generator), softcap=softcap)
+
+
+def _read_tensors(weights: WeightFiles, names: tuple[str, ...]) -> Mapping[str, Tensor]:
+    """Read a few tensors of a checkpoint by name, and nothing else of it where that is possible."""
+    if not weights.safe:
+        everything = read_pickled(weights.files)
+        return {name: everything[name] for name in names if name in everything}
+    found: dict[str, Tensor] = {}
+    for path in weights.files:
+        found |= _read_safe(path, names)
+    return found
+
+
+def _read_safe(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as stored:
+        return {name: stored.get_tensor(name) for name in set(names) & set(stored.keys())}

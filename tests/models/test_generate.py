@@ -1,0 +1,213 @@
+"""Writing on: against `transformers`' own generation, in batches and alone, greedy and sampled."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from whichtune.errors import ModelError
+from whichtune.models.backbone import LoadRequest
+from whichtune.models.batch import Encoded, collate
+from whichtune.models.causal import run_behind, score_tokens
+from whichtune.models.families import FAMILIES
+from whichtune.models.generate import Chooser, Sampling, generate, stream_tokens
+from whichtune.models.gpt import Gpt, translate_gpt2
+from whichtune.models.load import load_backbone
+from whichtune.spec.backbones import RandomBackbone
+
+CAUSAL = ("gemma", "gemma2", "gpt", "gpt2", "llama", "mistral", "opt", "phi", "qwen2", "qwen3")
+LENGTHS = (3, 11, 7, 1)
+GREEDY = Sampling(max_new_tokens=9)
+
+
+def make(family, **config):
+    spec = RandomBackbone(kind="random", family=family, config={"initializer_range": 0.2} | config)
+    return load_backbone(spec, LoadRequest())
+
+
+def texts(lengths=LENGTHS):
+    draw = torch.Generator().manual_seed(4)
+    ids = [torch.randint(3, 259, (length,), generator=draw).numpy().astype(np.int32) for length in lengths]
+    return Encoded(np.concatenate(ids), np.cumsum([0, *lengths]), np.full(len(lengths), -1))
+
+
+def complete(backbone, rows, sampling, side="left", **options):
+    batch = collate(texts(), rows, side=side)
+    return generate(backbone, backbone.embed(batch), batch.layout, sampling, **options)
+
+
+def peer_of(backbone):
+    """`transformers`' model of the same weights, output head included."""
+    if isinstance(backbone.trunk, Gpt):
+        return None
+    model = AutoModelForCausalLM.from_config(backbone.trunk.config, attn_implementation="eager").eval()
+    model.base_model.load_state_dict(backbone.trunk.state_dict())
+    if not backbone.output.tied:
+        model.lm_head.weight.data.copy_(backbone.output.weight)
+        if model.lm_head.bias is not None:
+            model.lm_head.bias.data.zero_()
+    return model
+
+
+def test_the_causal_families_are_those_that_pool_the_last_row():
+    from whichtune.models.language import predicts_tokens
+
+    found = {family for family in FAMILIES if predicts_tokens(make(family).config)}
+    assert found == set(CAUSAL)
+
+
+@pytest.mark.parametrize("family", [family for family in CAUSAL if family != "gpt"])
+def test_greedy_completions_and_scores_are_the_librarys(family):
+    backbone = make(family)
+    model, encoded = peer_of(backbone), texts()
+    together = complete(backbone, range(4), GREEDY)
+    for row in range(4):
+        ids = torch.from_numpy(encoded.row(row).astype(np.int64))[None]
+        batch = collate(encoded, [row])
+        with torch.no_grad():
+            scores = score_tokens(backbone, backbone.run(backbone.embed(batch), batch.layout))
+            theirs = model(ids).logits
+            written = model.generate(
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=9, do_sample=False, eos_token_id=None,
+                pad_token_id=0,
+            )  # fmt: skip
+        assert (scores - theirs).abs().max() < 1e-4 * theirs.std()
+        assert together[row].tokens == tuple(written[0, ids.shape[1] :].tolist())
+        assert not together[row].ended
+
+
+def test_the_gpt_written_here_writes_what_transformers_does():
+    theirs = make("gpt2")
+    ours = make("gpt")
+    ours.trunk.load_state_dict(translate_gpt2(theirs.trunk.state_dict(), 2))
+    assert complete(ours, range(4), GREEDY) == complete(theirs, range(4), GREEDY)
+    drawn = Sampling(max_new_tokens=9, temperature=1.3, top_k=40, seed=3)
+    assert complete(ours, range(4), drawn) == complete(theirs, range(4), drawn)
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(9, temperature=2.0, top_p=0.9, seed=5)], ids=["greedy", "drawn"])
+def test_a_batch_padded_on_either_side_gives_what_each_text_gives_alone(family, sampling):
+    backbone = make(family)
+    alone = [complete(backbone, [row], sampling, keys=[row])[0] for row in range(4)]
+    assert complete(backbone, range(4), sampling, "left") == alone
+    assert complete(backbone, range(4), sampling, "right") == alone
+    assert len({one.tokens for one in alone}) == 4
+
+
+def test_a_window_narrower_than_the_text_does_not_see_the_padding():
+    backbone = make("mistral", sliding_window=4)
+    alone = [complete(backbone, [row], GREEDY, keys=[row])[0] for row in range(4)]
+    assert complete(backbone, range(4), GREEDY, "right") == alone
+    assert alone != [complete(make("mistral"), [row], GREEDY)[0] for row in range(4)]
+
+
+def test_virtual_rows_in_front_are_read_and_leave_batches_alone():
+    backbone = make("llama")
+    front = torch.randn(1, 3, 32, generator=torch.Generator().manual_seed(0))
+
+    def write(rows, side):
+        batch = collate(texts(), rows, side=side)
+        embedded = torch.cat([front.expand(len(rows), -1, -1), backbone.embed(batch)], dim=1)
+        return generate(backbone, embedded, batch.layout.prepend(3), GREEDY)
+
+    alone = [write([row], "right")[0] for row in range(4)]
+    assert write([0, 1, 2, 3], "left") == write([0, 1, 2, 3], "right") == alone
+    assert alone != complete(backbone, range(4), GREEDY)
+
+
+def test_an_end_token_ends_its_own_sequence_and_is_left_out():
+    backbone = make("gpt")
+    free = complete(backbone, range(4), GREEDY)
+    end = free[1].tokens[2]
+    first = [one.tokens.index(end) if end in one.tokens else None for one in free]
+    stopped = complete(backbone, range(4), Sampling(9, ends=(end,)))
+    for one, before, place in zip(stopped, free, first, strict=True):
+        assert one.tokens == before.tokens[:place]
+        assert one.ended == (place is not None)
+    padded = make("gpt2", pad_token_id=5, eos_token_id=5)
+    assert complete(padded, range(4), GREEDY) == complete(make("gpt2"), range(4), GREEDY), "pad ids mean nothing"
+
+
+def test_writing_stops_when_every_sequence_has_ended():
+    backbone = make("gpt")
+    batch = collate(texts(), [0])
+    end = complete(backbone, [0], GREEDY)[0].tokens[0]
+    steps = list(stream_tokens(backbone, backbone.embed(batch), batch.layout, Sampling(9, ends=(end,))))
+    assert [step.tokens.tolist() for step in steps] == [[end]]
+
+
+def test_streaming_leaves_the_callers_gradients_on():
+    backbone = make("gpt")
+    batch = collate(texts(), [0])
+    for _ in stream_tokens(backbone, backbone.embed(batch), batch.layout, Sampling(2)):
+        assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("family", ["gpt", "gpt2", "llama", "gemma2"])
+def test_what_items_share_is_run_once(family):
+    backbone = make(family)
+    encoded = texts()
+    shared, items = collate(encoded, [1]), collate(encoded, [0, 2, 3])
+    joined = [np.concatenate([encoded.row(1), encoded.row(row)]) for row in (0, 2, 3)]
+    whole = Encoded(np.concatenate(joined), np.cumsum([0, *map(len, joined)]), np.full(3, -1))
+    batch = collate(whole, range(3))
+    with torch.no_grad():
+        _, state = run_behind(backbone, backbone.embed(shared), shared.layout)
+        for _ in range(2):
+            hidden, after = run_behind(backbone, backbone.embed(items), items.layout, state.repeated(3))
+        plain = backbone.run(backbone.embed(batch), batch.layout)
+    assert after.lengths.tolist() == [14, 18, 12]
+    assert state.lengths.tolist() == [11]
+    for row, real in enumerate(items.layout.real):
+        expected = plain[row][batch.layout.real[row]][11:]
+        assert (hidden[row][real] - expected).abs().max() < 1e-4 * plain.std()
+
+
+def test_draws_follow_the_shares():
+    scores = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()[None].expand(4000, 4)
+    drawn = Chooser(Sampling(temperature=1.0), range(4000)).choose(scores)
+    assert torch.allclose(drawn.bincount(minlength=4) / 4000, torch.tensor([0.1, 0.2, 0.3, 0.4]), atol=0.03)
+    cold = Chooser(Sampling(temperature=0.01), range(50)).choose(scores[:50])
+    assert set(cold.tolist()) == {3}
+
+
+@pytest.mark.parametrize(
+    ("sampling", "kept"),
+    [
+        (Sampling(temperature=1.0, top_k=2), {2, 3}),
+        (Sampling(temperature=1.0, top_p=0.69), {2, 3}),
+        (Sampling(temperature=1.0, top_p=0.71), {1, 2, 3}),
+        (Sampling(temperature=1.0, top_p=0.01), {3}),
+        (Sampling(temperature=1.0, top_k=9), {0, 1, 2, 3}),
+    ],
+)
+def test_only_the_best_tokens_are_drawn(sampling, kept):
+    scores = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).log()
+    left = Chooser(sampling, [0]).narrow(scores).isfinite()[0].nonzero()[:, 0].tolist()
+    assert set(left) == kept
+
+
+def test_the_seed_and_the_key_decide_the_draws():
+    backbone = make("gpt")
+    one = Sampling(9, temperature=2.0, seed=1)
+    assert complete(backbone, [0, 1], one) == complete(backbone, [0, 1], one)
+    assert complete(backbone, [0, 1], one) != complete(backbone, [0, 1], Sampling(9, temperature=2.0, seed=2))
+    assert complete(backbone, [0], one, keys=[7]) != complete(backbone, [0], one, keys=[8])
+
+
+@pytest.mark.parametrize("fields", [{"max_new_tokens": 0}, {"temperature": -1.0}, {"top_k": 0}, {"top_p": 0.0}])
+def test_settings_that_cannot_be_are_refused(fields):
+    with pytest.raises(ModelError, match=next(iter(fields))):
+        Sampling(**fields)
+
+
+def test_what_does_not_fit_or_is_no_language_model_is_one_clear_error():
+    with pytest.raises(ModelError, match=r"11 rows and 120 new tokens.*at most 128"):
+        complete(make("gpt"), range(4), Sampling(120))
+    with pytest.raises(ModelError, match=r"'bert' scores no next token"):
+        complete(make("bert"), range(4), GREEDY)
+    backbone = make("gpt")
+    backbone.trunk.train()
+    with pytest.raises(ValueError, match="train mode"):
+        complete(backbone, range(4), GREEDY)
