@@ -196,3 +196,11 @@ def test_a_prompt_without_room_is_told_before_anything_trains(place):
     assert ended.returncode == 2, ended.stderr
     assert "beside 100 virtual rows: got 40; allowed: at most 28" in " ".join(ended.stderr.split())
     assert not list((place / "runs").glob("*/trials/*/trial.json"))
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_message(place):
+    assert call("run", write_study(place), "--json").returncode == 0
+    ended = call("report", "runs/tiny", "--format", "csv", "--out", "/proc/nowhere/x.csv")
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert "/proc/nowhere" in ended.stderr

@@ -126,7 +126,7 @@ def test_a_tsv_that_cannot_give_labels_back_is_told_before(tmp_path):
 @pytest.mark.parametrize("name", ["out.xlsx", "out", "nowhere/out.csv"])
 def test_an_output_that_cannot_be_written_is_told_before(name, tmp_path):
     with pytest.raises(DataError, match="--out"):
-        require_writable(tmp_path / name)
+        require_writable(tmp_path / name, "rows.csv")
 
 
 def read(tmp_path, text, labels=LABELS, two=False, **columns):
@@ -178,3 +178,11 @@ def test_a_wrong_file_is_one_message(tmp_path, text, columns, told):
 def test_a_pair_needs_its_column(tmp_path):
     with pytest.raises(DataError, match="second text; allowed: text, label; name it with `--pair`"):
         read(tmp_path, "text,label\na,good\n", two=True)
+
+
+def test_the_rows_themselves_are_not_written_over(tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text\nfine\n")
+    with pytest.raises(DataError, match="would be lost"):
+        require_writable(tmp_path / "." / "rows.csv", rows)
+    require_writable(tmp_path / "answers.csv", rows)

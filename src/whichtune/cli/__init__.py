@@ -53,3 +53,8 @@ def main() -> None:
             raise
         typer.echo(f"whichtune: {error}", err=True)
         sys.exit(error.exit_code)
+    except (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError) as error:
+        if "--debug" in sys.argv or error.filename is None:
+            raise
+        typer.echo(f"whichtune: {error.filename}: {error.strerror}; check the path and who may write there", err=True)
+        sys.exit(2)

@@ -69,7 +69,7 @@ def evaluate(
     from whichtune.study.new_rows import read_labelled
 
     if out is not None:
-        require_writable(out)
+        require_writable(out, data)
     folder = find_model(trial, runs)
     from whichtune.study.using import labels_of, open_trained, reads_two, score_rows, using
 
@@ -124,7 +124,7 @@ def predict(
     if where == STANDARD_INPUT:
         require_no_columns(text=text, pair=pair, id=identity, format=form, encoding=encoding)
     if out is not None:
-        require_writable(out)
+        require_writable(out, where)
     folder = find_model(trial, runs)
     from whichtune.study.using import labels_of, open_trained, reads_two, using
 

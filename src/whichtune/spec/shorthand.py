@@ -19,7 +19,8 @@ def read_backbone_word(word: str) -> dict[str, Any]:
     if word in ("minilm", "smollm2"):
         return {"kind": word}
     if word == "random" or word.startswith("random:"):
-        return {"kind": "random", "family": word.partition(":")[2] or "bert"}
+        _, colon, family = word.partition(":")
+        return _refuse(word) if colon and not family else {"kind": "random", "family": family or "bert"}
     if word.startswith("gpt:"):
         source = read_backbone_word(word.removeprefix("gpt:"))
         return {**source, "kind": "gpt"} if source["kind"] in ("hub", "folder") else _refuse(word)

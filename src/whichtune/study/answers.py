@@ -49,8 +49,10 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def require_writable(path: Path) -> None:
-    """Refuse a file name without a known format, or in a folder that is not there, before anything is computed."""
+def require_writable(path: Path, read: str | Path) -> None:
+    """Refuse a file without a known format, in a folder that is not there, or the file the rows are read from."""
+    if path.resolve() == Path(read).resolve():
+        raise DataError(f"--out {path}: the rows are read from it, and would be lost", remedy="give another file")
     if path.suffix.lower() not in SUFFIXES:
         near = did_you_mean(path.suffix.lower(), SUFFIXES)
         raise DataError(f"--out {path}: its format", value=path.suffix, allowed=", ".join(SUFFIXES), remedy=near)
