@@ -214,7 +214,7 @@ def test_deep_prompts_out_of_sight_say_why_not(prompted):
 def test_a_grid_over_encoders_leaves_each_its_own_rate():
     entry = spec_of(kind="p-tuning", deep=True, grid={"encoder": ["mlp", "none"]})
     rates = {name: one.learning_rate for name, one in expand_grid("p", entry)}
-    assert rates == {"p[encoder=mlp]": 1e-3, "p[encoder=none]": 1e-1}
+    assert rates == {"p[encoder=mlp]": 1e-3, "p[encoder=none]": 3e-2}
 
 
 def test_a_length_that_leaves_no_room_is_refused(prompted):

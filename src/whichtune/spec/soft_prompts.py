@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from whichtune.spec.base import Steps, raise_misfit
 from whichtune.spec.method_base import TunerBase
 
-DEEP_RATE = 1e-1
+DEEP_RATE = 3e-2
 """Peak learning rate of keys and values that no encoder makes; the search is in docs/decisions/0011."""
 
 
@@ -56,7 +56,7 @@ class PTuningSpec(SoftPromptBase):
 
     kind: Literal["p-tuning"]
     learning_rate: float = Field(default=1e-3, gt=0)
-    """Peak learning rate of rows and encoder; of deep prompts without an encoder 1e-1, when left out."""
+    """Peak learning rate of rows and encoder; of deep prompts without an encoder 3e-2, when left out."""
     head_learning_rate: float | None = Field(default=5e-3, gt=0)
     """Peak learning rate of the head; the rows' own when null."""
     initialise: Literal["random", "vocabulary", "phrase"] = "random"
