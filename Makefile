@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo twins test lint bench clean
 
 setup: $(STAMP)
 
@@ -17,6 +17,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/whichtune run studies/offline/quickstart.yaml
+
+twins: setup
+	set -e; for study in tweets nli; do $(BIN)/whichtune run studies/offline/$$study.yaml --scale small; done
 
 test: setup
 	$(BIN)/python -m pytest
