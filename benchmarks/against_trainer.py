@@ -33,6 +33,7 @@ from whichtune.models.backbone import LoadRequest
 from whichtune.models.load import load_backbone
 from whichtune.spec.backbones import MiniLMBackbone
 from whichtune.spec.methods import FrozenFeaturesSpec, FullSpec, LastLayersSpec, LoraSpec
+from whichtune.spec.peft import PeftSpec
 from whichtune.spec.seeds import Streams
 from whichtune.spec.soft_prompts import PromptTuningSpec, PTuningSpec
 from whichtune.spec.sources import DataSpec
@@ -43,16 +44,24 @@ from whichtune.tasks import build_task
 METHODS = {
     "lora": LoraSpec(kind="lora", learning_rate=1e-3),
     "full": FullSpec(kind="full"),
+    "peft": PeftSpec(kind="peft", tuner="lora", config={"r": 8, "lora_alpha": 16, "lora_dropout": 0.1}),
     "last-layers": LastLayersSpec(kind="last-layers"),
     "frozen-features": FrozenFeaturesSpec(kind="frozen-features"),
     "prompt-tuning": PromptTuningSpec(kind="prompt-tuning", learning_rate=1e-2, head_learning_rate=None),
     "p-tuning": PTuningSpec(kind="p-tuning", learning_rate=1e-3, head_learning_rate=None),
     "p-tuning-lstm": PTuningSpec(kind="p-tuning", encoder="lstm", learning_rate=1e-3, head_learning_rate=None),
 }
+
+
+def make_lora():
+    """LoRA as PEFT has it, for our own and for PEFT's inside our loop."""
+    targets = ["query", "value"]
+    return peft.LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=16, lora_dropout=0.1, target_modules=targets)
+
+
 PEERS = {
-    "lora": lambda: peft.LoraConfig(
-        task_type="SEQ_CLS", r=8, lora_alpha=16, lora_dropout=0.1, target_modules=["query", "value"]
-    ),
+    "lora": make_lora,
+    "peft": make_lora,
     "prompt-tuning": lambda: peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=20),
     "p-tuning": lambda: peft.PromptEncoderConfig(
         task_type="SEQ_CLS", num_virtual_tokens=20, encoder_hidden_size=384, encoder_reparameterization_type="MLP"
