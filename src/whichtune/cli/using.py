@@ -71,10 +71,10 @@ def evaluate(
     if out is not None:
         require_writable(out, data)
     folder = find_model(trial, runs)
-    from whichtune.study.using import labels_of, open_trained, reads_two, score_rows, using
+    from whichtune.study.using import open_trained, score_rows, using
 
     trained = open_trained(folder)
-    two, labels = reads_two(trained), labels_of(trained)
+    two, labels = trained.reads_two, trained.labels
     columns = choose_columns(
         trained, text, pair, identity, label=trained.columns.label if label is None else label, two=two
     )
@@ -126,21 +126,21 @@ def predict(
     if out is not None:
         require_writable(out, where)
     folder = find_model(trial, runs)
-    from whichtune.study.using import labels_of, open_trained, reads_two, using
+    from whichtune.study.using import open_trained, using
 
     trained = open_trained(folder)
     model = using(trained, device=device, threads=threads, batch=batch)
     if where == STANDARD_INPUT:
         with model as predictor:
-            answer_lines(predictor, two=reads_two(trained), label_only=label_only)
+            answer_lines(predictor, two=trained.reads_two, label_only=label_only)
         return
     from whichtune.study.new_rows import read_rows
 
-    two = reads_two(trained)
+    two = trained.reads_two
     columns = choose_columns(trained, text, pair, identity, two=two)
     rows = read_rows(Path(where), columns, choose_reading(trained, form, encoding), two=two)
     if out is not None:
-        require_exact(out, [*rows.ids, *labels_of(trained)])
+        require_exact(out, [*rows.ids, *trained.labels])
     answer_file(rows, model, out, spreadsheet=spreadsheet)
 
 

@@ -43,14 +43,14 @@ class Predictor:
     assembly: Assembly
     task: Task
     max_length: int
-    manner: Manner
+    batch: int
+    arithmetic: Arithmetic
     merged: bool
 
     def answer(self, examples: Sequence[Example]) -> tuple[Predictions, Encoded]:
         """Predict rows, in their order; also return them as token ids. There must be one row at least."""
         encoded = self.task.encode(examples, self.assembly.backbone.encoder, self.max_length)
-        arithmetic = Arithmetic(self.manner.precision, self.manner.device)
-        table = answer_rows(self.assembly, self.task, NEW, (examples, encoded), self.manner.batch, arithmetic)
+        table = answer_rows(self.assembly, self.task, NEW, (examples, encoded), self.batch, self.arithmetic)
         return table, encoded
 
 
@@ -63,6 +63,7 @@ def open_predictor(adapter: Path, manner: Manner) -> Generator[Predictor]:
     assembly = load_adapter(adapter, backbone)
     try:
         with assembly.predicting() as merged:
-            yield Predictor(assembly, build_task(card.task, card.labels), card.max_length, manner, merged)
+            task, arithmetic = build_task(card.task, card.labels), Arithmetic(manner.precision, manner.device)
+            yield Predictor(assembly, task, card.max_length, manner.batch, arithmetic, merged)
     finally:
         assembly.attachment.detach()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
 from whichtune.layers.heads import Head, HeadRequest
 from whichtune.layers.lora import LoraAdapter, LoraBank, LoraShape
 from whichtune.layers.masks import MaskSource, StepKey
 from whichtune.methods.contracts import Attachment, Openings, Theory
 from whichtune.methods.freezing import open_only, trunk_parameters
-from whichtune.methods.targets import Target, resolve_targets
+from whichtune.methods.targets import Target, resolve_targets, weight_of, widths
 from whichtune.methods.whole_parts import no_formula, size_of, still
 from whichtune.models.anatomy import Anatomy
 from whichtune.models.backbone import Backbone, LoadRequest
@@ -72,22 +72,9 @@ def build_adapters(backbone: Backbone, spec: LoraSpec, targets: list[Target], ke
     return adapters
 
 
-def weight_of(backbone: Backbone, target: Target) -> Tensor:
-    """Return the weight of a target's module."""
-    weight = backbone.module(target.path).weight
-    assert isinstance(weight, Tensor)  # noqa: S101 - targets are linear layers
-    return weight
-
-
 def adapter_name(target: Target) -> str:
     """Name an adapter by its module, and by its word too where several share a fused module."""
     return target.path if target.out is None else f"{target.path}.{target.word}"
-
-
-def widths(shape: tuple[int, ...], target: Target) -> tuple[int, int]:
-    """Return (in, out) of the part of a projection that a target adapts."""
-    out, features = (shape[1], shape[0]) if target.transposed else (shape[0], shape[1])
-    return features, out if target.out is None else target.out.stop - target.out.start
 
 
 def wrap(backbone: Backbone, targets: list[Target], adapters: dict[str, LoraAdapter]) -> dict[str, LoraBank]:

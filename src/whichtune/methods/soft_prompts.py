@@ -29,7 +29,7 @@ from whichtune.layers.virtual import (
 )
 from whichtune.methods.contracts import Attachment, Inputs, Openings, Theory
 from whichtune.methods.freezing import open_only
-from whichtune.methods.targets import Target, resolve_targets
+from whichtune.methods.targets import Target, resolve_targets, weight_of, widths
 from whichtune.methods.whole_parts import no_formula, size_of
 from whichtune.models.anatomy import Anatomy
 from whichtune.models.backbone import Backbone, LoadRequest
@@ -80,14 +80,15 @@ class PTuning:
     def attach(self, backbone: Backbone, head: Head, spec: PTuningSpec, key: StepKey) -> Attachment:
         """Build the encoder, and hook the projections where prompts are deep."""
         targets = resolve_targets(backbone, ["key", "value"]) if spec.deep else []
-        outputs = sum(width_of(backbone, target) for target in targets) or backbone.embedding_width
-        virtual = encode_rows(backbone, spec, outputs, key).to(backbone.device)
+        parts = [widths(weight_of(backbone, target).shape, target)[1] for target in targets]
+        outputs = sum(parts) or backbone.embedding_width
+        virtual = encode_rows(backbone, spec, (outputs, targets), key).to(backbone.device)
         theory = count_p_tuning(backbone, head, spec)
         if not spec.deep:
             return attach_rows((backbone, head), virtual, in_front(virtual, spec), spec, theory, key)
         hooks = [KeyValueRows(target.out) for target in targets]
         undo = set_hooks(backbone, targets, hooks)
-        inputs = partial(_put_deep, virtual, hooks, [width_of(backbone, target) for target in targets])
+        inputs = partial(_put_deep, virtual, hooks, parts)
         attachment = attach_rows((backbone, head), virtual, inputs, spec, theory, key)
         restore = attachment.detach
 
@@ -185,10 +186,14 @@ def spread_of(table: Tensor, spec: SoftPromptBase) -> Tensor | float:
     return 1.0 if isinstance(spec, PTuningSpec) and spec.encoder != "none" else table.detach().float().std()
 
 
-def encode_rows(backbone: Backbone, spec: PTuningSpec, outputs: int, key: StepKey) -> VirtualRows:
-    """Make the rows P-tuning trains and the encoder that reads them; its weights are drawn from the trial's streams."""
+def encode_rows(backbone: Backbone, spec: PTuningSpec, into: tuple[int, list[Target]], key: StepKey) -> VirtualRows:
+    """Make the rows P-tuning trains and the encoder that reads them; its weights are drawn from the trial's streams.
+
+    `into` is the width of what comes out, and the keys and values it is for where prompts are deep.
+    """
+    outputs, targets = into
     if spec.encoder == "none":
-        return VirtualRows(observe_keys(backbone, spec, key))
+        return VirtualRows(observe_keys(backbone, spec, targets, key))
     width = backbone.embedding_width
     inner = spec.encoder_width or width
     with torch.random.fork_rng(devices=[]):
@@ -200,7 +205,7 @@ def encode_rows(backbone: Backbone, spec: PTuningSpec, outputs: int, key: StepKe
     return VirtualRows(choose_rows(backbone, spec, key), encoder)
 
 
-def observe_keys(backbone: Backbone, spec: PTuningSpec, key: StepKey) -> Tensor:
+def observe_keys(backbone: Backbone, spec: PTuningSpec, targets: list[Target], key: StepKey) -> Tensor:
     """Return keys and values to start deep prompts from, [count, all widths in the targets' order].
 
     They are what the frozen trunk makes of real tokens, which Li & Liang (2021, section 7.4) found to start best;
@@ -209,7 +214,6 @@ def observe_keys(backbone: Backbone, spec: PTuningSpec, key: StepKey) -> Tensor:
     generator = torch.Generator().manual_seed(key.streams.derive("initialisation", "virtual-rows"))
     tokens = choose_tokens(backbone, spec, generator).to(backbone.device)
     seen: dict[int, Tensor] = {}
-    targets = resolve_targets(backbone, ["key", "value"])
 
     def keep(place: int, where: slice | None) -> Callable[..., None]:
         def hook(_: nn.Module, __: object, output: Tensor) -> None:
@@ -247,15 +251,6 @@ def set_hooks(backbone: Backbone, targets: list[Target], hooks: list[KeyValueRow
             one()
 
     return take_off
-
-
-def width_of(backbone: Backbone, target: Target) -> int:
-    """Return how many numbers a row of a projection has."""
-    weight = backbone.module(target.path).weight
-    assert isinstance(weight, Tensor)  # noqa: S101 - targets are linear layers
-    if target.out is not None:
-        return target.out.stop - target.out.start
-    return weight.shape[1 if target.transposed else 0]
 
 
 def count_p_tuning(backbone: Backbone, head: Head, spec: PTuningSpec) -> Theory:

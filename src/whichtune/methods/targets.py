@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from whichtune.errors import ModelError, did_you_mean
 from whichtune.models.backbone import Backbone
@@ -74,6 +74,19 @@ def is_linear(module: nn.Module) -> bool:
 def is_transposed(module: nn.Module) -> bool:
     """Whether a module keeps its weight as [in, out], as GPT-2 in `transformers` does."""
     return type(module).__name__ == "Conv1D"
+
+
+def weight_of(backbone: Backbone, target: Target) -> Tensor:
+    """Return the weight of a target's module."""
+    weight = backbone.module(target.path).weight
+    assert isinstance(weight, Tensor)  # noqa: S101 - targets are linear layers
+    return weight
+
+
+def widths(shape: tuple[int, ...], target: Target) -> tuple[int, int]:
+    """Return (in, out) of the part of a projection that a target adapts."""
+    out, features = (shape[1], shape[0]) if target.transposed else (shape[0], shape[1])
+    return features, out if target.out is None else target.out.stop - target.out.start
 
 
 def _no_such_target(backbone: Backbone, word: str) -> ModelError:

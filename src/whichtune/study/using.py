@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from whichtune.data.reading import Reading
-from whichtune.engine.adapter import load_card
+from whichtune.engine.adapter import AdapterCard, load_card
 from whichtune.engine.using import Manner, Predictor, open_predictor
 from whichtune.errors import RecordError
 from whichtune.measure.device import pick_device, set_threads
@@ -30,8 +30,19 @@ class Trained:
 
     folder: TrialFolder
     record: TrialRecord
+    card: AdapterCard
     data: DataSpec | None
     """The study's data, where the trial still lies in its study's folder."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels it knows, in order."""
+        return self.card.labels
+
+    @property
+    def reads_two(self) -> bool:
+        """Whether it reads two texts a row."""
+        return self.card.task.texts == 2
 
     @property
     def columns(self) -> Columns:
@@ -83,7 +94,8 @@ def open_trained(folder: TrialFolder) -> Trained:
         why = "" if record.failure is None else f" ({record.failure.message})"
         raise RecordError(f"{record.id}: the trial is {record.status}{why}", remedy="run its study again")
     study = folder.path.resolve().parents[1] / "study.yaml"
-    return Trained(folder, record, load_stored_study(study)[0].data if study.is_file() else None)
+    data = load_stored_study(study)[0].data if study.is_file() else None
+    return Trained(folder, record, load_card(folder.adapter), data)
 
 
 @contextmanager
@@ -102,16 +114,6 @@ def using(
     )
     with open_predictor(trained.folder.adapter, manner) as predictor:
         yield predictor
-
-
-def labels_of(trained: Trained) -> tuple[str, ...]:
-    """Return the labels a trial knows, in order."""
-    return load_card(trained.folder.adapter).labels
-
-
-def reads_two(trained: Trained) -> bool:
-    """Whether a trial reads two texts a row."""
-    return load_card(trained.folder.adapter).task.texts == 2
 
 
 def score_rows(trained: Trained, predictor: Predictor, rows: NewRows, path: Path) -> tuple[Evaluation, Predictions]:
