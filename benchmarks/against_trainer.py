@@ -28,6 +28,7 @@ from whichtune.engine.fit import fit
 from whichtune.engine.predict import predict
 from whichtune.engine.trial import Material, TunerTrial
 from whichtune.fetch.cache import cache_root
+from whichtune.layers.heads import HeadRequest
 from whichtune.measure.clock import PhaseClock
 from whichtune.models.backbone import LoadRequest
 from whichtune.models.load import load_backbone
@@ -110,7 +111,7 @@ class Bench:
         self.quality, self.kept = {}, {}
 
     def ours(self, name):
-        assembly = build_assembly(self.backbone, METHODS[name], 2, 0.1, Streams(1))
+        assembly = build_assembly(self.backbone, METHODS[name], HeadRequest(2), 0.1, Streams(1))
         trial = TunerTrial(assembly, self.material, METHODS[name], TRAINING, PhaseClock(), 64)
         run = trial.prepare()
         run.keeper.every = run.keeper.last = 10**9

@@ -9,6 +9,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 from hypothesis import settings
+from pydantic import TypeAdapter
 
 from whichtune.data.examples import DataReport, DataSet, Example
 from whichtune.engine.build import build_assembly
@@ -18,8 +19,9 @@ from whichtune.measure.clock import PhaseClock
 from whichtune.models.backbone import LoadRequest
 from whichtune.models.load import load_backbone
 from whichtune.spec.backbones import RandomBackbone
+from whichtune.spec.methods import MethodSpec
 from whichtune.spec.seeds import Streams
-from whichtune.spec.tasks import TextClassificationSpec
+from whichtune.spec.tasks import TaskSpec, TextClassificationSpec
 from whichtune.spec.training import TrainingSpec
 from whichtune.tasks import build_task
 
@@ -84,8 +86,41 @@ def tiny_trial(tiny_data, tiny_task, cache_folder):
         training = TrainingSpec(**({"epochs": 2, "batch_size": 8, "max_length": 24} | training))
         encoded = encode_splits(tiny_data, tiny_task, backbone.encoder, training.max_length, cache_folder)
         material = Material(tiny_task, tiny_data, encoded)
-        assembly = build_assembly(backbone, method, 2, training.head_dropout, Streams(seed, method.stream))
+        streams = Streams(seed, method.stream)
+        assembly = build_assembly(backbone, method, tiny_task.head(), training.head_dropout, streams)
         return TunerTrial(assembly, material, method, training, PhaseClock(), 8, listeners)
+
+    return make
+
+
+SHORT = {"template": {"query": "{{ text }} =>", "stop": []}}
+"""A prompt that is little more than its row, for models of 128 positions."""
+
+
+@pytest.fixture(scope="session")
+def ask_in_words():
+    """Make a task that is answered in words, over a short prompt unless another is given."""
+
+    def make(kind="instruction-classification", labels=("bad", "good"), **settings):
+        given = {"kind": kind, "prompt": SHORT, "decoding": {"max_new_tokens": 6}} | settings
+        return build_task(TypeAdapter(TaskSpec).validate_python(given), labels if "class" in kind else ())
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def language_trial(tiny_data, ask_in_words, tmp_path_factory):
+    """Assemble a trial of a method on a causal backbone over the tiny data, answered in words."""
+    folder = tmp_path_factory.mktemp("in-words")
+
+    def make(backbone, method, task=None, seed=1, listeners=(), **training):
+        task = task or ask_in_words()
+        method = TypeAdapter(MethodSpec).validate_python(method) if isinstance(method, dict) else method
+        training = TrainingSpec(**({"epochs": 2, "batch_size": 8, "max_length": 64} | training))
+        encoded = encode_splits(tiny_data, task, backbone.encoder, training.max_length, folder)
+        streams = Streams(seed, method.stream)
+        assembly = build_assembly(backbone, method, task.head(), training.head_dropout, streams)
+        return TunerTrial(assembly, Material(task, tiny_data, encoded), method, training, PhaseClock(), 8, listeners)
 
     return make
 

@@ -9,13 +9,14 @@ from whichtune.cli.starter import write_starter
 from whichtune.data.reading import SUFFIXES, Reading
 from whichtune.errors import DataError, ModelError, SpecError
 from whichtune.spec.members import kinds, specs
-from whichtune.spec.methods import HypothesisOnlySpec, MethodSpec
+from whichtune.spec.methods import HypothesisOnlySpec, LeadSpec, MethodSpec
 from whichtune.spec.peft import PeftSpec
+from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.read import read_study
 from whichtune.spec.training import TrainingSpec
 
-LEFT_OUT = {HypothesisOnlySpec, PeftSpec}
-"""Methods that need a second text, or an extra."""
+LEFT_OUT = {HypothesisOnlySpec, LeadSpec, PeftSpec, PromptingSpec}
+"""Methods that need a second text, an answer in words, or an extra."""
 TEXTS = [f"this film was number {place} of the evening, and so on" for place in range(60)]
 LABELS = ["neg", "pos", "no"]
 
@@ -195,6 +196,70 @@ def test_a_file_of_pairs_becomes_a_study_of_pairs(make_pairs, tmp_path):
     assert read_study(tmp_path / "one.yaml").task.kind == "text-classification"
     write_starter(make_pairs("x", "review"), "minilm", tmp_path / "two.yaml", text="review", pair="x")
     assert read_study(tmp_path / "two.yaml").data.columns.pair == "x"
+
+
+def write_columns(path, columns):
+    import csv
+
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerows([columns, *zip(*columns.values(), strict=True)])
+    return path
+
+
+ARTICLES = [f"({place} people) said:\n\n{text}, {text}, and more of it." for place, text in enumerate(TEXTS)]
+SUMMARIES = [f"Film number {place} was seen .\nThen another ." for place in range(60)]
+QUESTIONS = [f"There are {place} films. How many seats are needed for two people each?" for place in range(60)]
+
+
+@pytest.mark.parametrize("answer", ["highlights", "summary"])
+def test_articles_and_summaries_become_a_study_of_a_language_model(tmp_path, answer):
+    columns = {"id": [f"x{place}" for place in range(60)], "article": ARTICLES, answer: SUMMARIES}
+    text = write_starter(write_columns(tmp_path / "news.csv", columns), "minilm", tmp_path / "s.yaml")
+    for scale in (None, "small"):
+        spec = read_study(tmp_path / "s.yaml", scale=scale)
+        assert spec.task.kind == "summarization"
+        assert (spec.data.columns.text, spec.data.columns.label) == ("article", answer)
+        assert (spec.backbones["main"].kind, list(spec.methods)) == ("smollm2", ["lead", "prompting", "lora"])
+        for method in spec.methods.values():
+            assert method == type(method)(kind=method.kind)
+    assert f"the answers to `article` are texts in `{answer}`" in " ".join(text.replace("#", "").split())
+    assert read_study(tmp_path / "s.yaml").training.max_length == 512
+    write_starter(tmp_path / "news.csv", "random:gpt2", tmp_path / "other.yaml")
+    assert read_study(tmp_path / "other.yaml").backbones["main"].family == "gpt2"
+
+
+def test_questions_with_numbers_become_a_study_of_a_language_model(tmp_path):
+    columns = {"nr": range(60), "question": QUESTIONS, "answer": [2 * place for place in range(60)]}
+    write_starter(write_columns(tmp_path / "sums.csv", columns), "minilm", tmp_path / "s.yaml")
+    spec = read_study(tmp_path / "s.yaml")
+    assert spec.task.kind == "question-answering-by-prompt"
+    assert (spec.data.columns.text, spec.data.columns.label) == ("question", "answer")
+    assert (spec.backbones["main"].kind, list(spec.methods)) == ("smollm2", ["majority", "prompting", "lora"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "text", "label", "answers"),
+    [
+        ({"body": ARTICLES, "short": SUMMARIES}, None, "short", "texts"),
+        ({"title": SUMMARIES, "body": ARTICLES}, "body", "title", "texts"),
+        ({"body": QUESTIONS, "seats": range(60)}, None, "seats", "numbers"),
+        ({"body": QUESTIONS, "answer": range(60), "solution": ARTICLES}, None, "answer", "numbers"),
+        ({"body": QUESTIONS, "seats": range(60), "label": LABELS * 20}, None, None, "labels"),
+        ({"body": ARTICLES, "summary": SUMMARIES, "label": LABELS * 20}, None, None, "labels"),
+        ({"body": ARTICLES, "summary": SUMMARIES, "overall": [1, 2, 3, 4, 5] * 12}, None, None, "labels"),
+        ({"body": ARTICLES, "answer": range(60), "mood": LABELS * 20}, None, None, "labels"),
+        ({"question": QUESTIONS, "answer": [3, 4] * 30}, None, None, "labels"),
+    ],
+)
+def test_answers_in_words_are_told_from_labels(tmp_path, columns, text, label, answers):
+    path = write_columns(tmp_path / "x.csv", columns)
+    seen = sniff(path, text=text, label=label, in_words=True)
+    assert seen.answers == answers
+    assert (seen.labels == {}) == (answers != "labels")
+    if label is not None:
+        assert (seen.text, seen.label) == ("body", label)
+        assert sniff(path, text=text, label=label).answers == "labels"
 
 
 def test_columns_can_be_named(reviews):

@@ -11,9 +11,11 @@ import torch
 from pydantic import TypeAdapter
 
 from whichtune.engine.adapter import AdapterCard, save_adapter
+from whichtune.engine.build import request_load
 from whichtune.engine.tolerances import TOLERANCES, distance
 from whichtune.engine.trial import count_assembly
 from whichtune.models.batch import collate
+from whichtune.models.load import load_backbone
 from whichtune.spec.backbones import RandomBackbone
 from whichtune.spec.methods import MethodSpec
 
@@ -30,6 +32,7 @@ METHODS = {
         "bias": "all",
         "rslora": True,
     },
+    "qlora": {"kind": "qlora", "learning_rate": 1e-2},
     "lora, mean pooling": {"kind": "lora", "learning_rate": 1e-2, "pooling": "mean", "bias": "lora-only"},
     "prompt-tuning": {"kind": "prompt-tuning", "virtual_tokens": 4, "head_learning_rate": 3e-2},
     "prompt-tuning, read virtual": {
@@ -111,14 +114,23 @@ def spec_of(method):
     return TypeAdapter(MethodSpec).validate_python(METHODS[method])
 
 
+def backbone_of(family):
+    return RandomBackbone(kind="random", family=family, config={"initializer_range": 0.2})
+
+
+def load(method, family):
+    """Load a tiny backbone as the method needs it."""
+    return load_backbone(backbone_of(family), request_load(spec_of(method), "sdpa"))
+
+
 @pytest.fixture(scope="module")
-def trained(tiny_backbone, tiny_trial, tmp_path_factory):
+def trained(tiny_trial, tmp_path_factory):
     """Give any running cell, trained once and saved: the outcome, and what was seen on the way."""
     folder = tmp_path_factory.mktemp("battery")
 
     @cache
     def train(method, family):
-        backbone = tiny_backbone(family)
+        backbone = load(method, family)
         before = {name: tensor.clone() for name, tensor in backbone.trunk.state_dict().items()}
         trial = tiny_trial(backbone, spec_of(method), epochs=6)
         initial = loss_of(trial)
@@ -170,7 +182,7 @@ def one_by_one(trial):
 
 def save(place, trial, method, family):
     card = AdapterCard(
-        backbone=RandomBackbone(kind="random", family=family, config={"initializer_range": 0.2}),
+        backbone=backbone_of(family),
         weights=trial.assembly.backbone.fingerprint,
         method=spec_of(method),
         task=trial.material.task.spec,
@@ -185,11 +197,11 @@ def save(place, trial, method, family):
 
 
 @pytest.mark.parametrize("method, family", [cell for cell in EXPECTED if cell not in RUNNING])
-def test_what_makes_no_sense_says_so(method, family, tiny_backbone, tiny_trial):
+def test_what_makes_no_sense_says_so(method, family, tiny_trial):
     from whichtune.errors import UnsupportedError
 
     with pytest.raises(UnsupportedError) as caught:
-        tiny_trial(tiny_backbone(family), spec_of(method))
+        tiny_trial(load(method, family), spec_of(method))
     assert str(caught.value) == EXPECTED[method, family]
 
 
@@ -222,10 +234,10 @@ def test_theory_equals_the_measured_count(method, family, trained):
 
 
 @pytest.mark.parametrize("method, family", RUNNING)
-def test_the_same_seed_gives_the_same_outcome_and_another_another(method, family, trained, tiny_backbone, tiny_trial):
+def test_the_same_seed_gives_the_same_outcome_and_another_another(method, family, trained, tiny_trial):
     first = trained(method, family)["outcome"].predictions[1]
     same, other = (
-        tiny_trial(tiny_backbone(family), spec_of(method), seed=seed, epochs=6).run().predictions[1] for seed in (1, 2)
+        tiny_trial(load(method, family), spec_of(method), seed=seed, epochs=6).run().predictions[1] for seed in (1, 2)
     )
     assert np.array_equal(first.probabilities, same.probabilities)
     assert np.array_equal(first.loss, same.loss)
@@ -235,13 +247,14 @@ def test_the_same_seed_gives_the_same_outcome_and_another_another(method, family
 RELOAD = """
 import json, sys, torch
 from whichtune.engine.adapter import check_adapter, load_card
-from whichtune.models.backbone import LoadRequest
+from whichtune.engine.build import request_load
 from whichtune.models.load import load_backbone
 from pathlib import Path
 torch.set_num_threads(1)
 answers = {}
 for folder in sys.argv[1:]:
-    backbone = load_backbone(load_card(Path(folder)).backbone, LoadRequest())
+    card = load_card(Path(folder))
+    backbone = load_backbone(card.backbone, request_load(card.method, "sdpa"))
     answers[folder] = check_adapter(Path(folder), backbone)
 print(json.dumps(answers))
 """

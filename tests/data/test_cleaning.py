@@ -1,6 +1,6 @@
 import pytest
 
-from whichtune.data.cleaning import Sieve, judge_text, read_gold, read_label
+from whichtune.data.cleaning import Sieve, judge_text, read_answer, read_gold, read_label
 from whichtune.data.tables import Table
 from whichtune.errors import DataError
 from whichtune.spec.sources import Columns
@@ -44,6 +44,24 @@ def test_words_for_no_label_give_way_to_labels():
 def test_several_labels_a_row_are_refused():
     with pytest.raises(DataError, match=r"t\.csv:2: a label must be a word or a number"):
         read_label(["a", "b"], "t.csv:2")
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [
+        ("  It rained.\nThen not. \n", "It rained.\nThen not."), ("-", "-"), ("-1", "-1"), (-1, "-1"), (5, "5"),
+        (5.0, "5"), ("5.0", "5.0"), (2.5, "2.5"), (True, "true"), ("no", "no"), ("", None), (" \n", None),
+        ("\u200b", None), (None, None), (float("nan"), None), ("x" * 9000, "x" * 9000),
+    ],
+)  # fmt: skip
+def test_answers_are_texts_or_numbers(value, answer):
+    assert read_answer(value, "t.csv:2") == answer
+
+
+@pytest.mark.parametrize("value", [["a", "b"], {"text": ["a"]}, b"a"])
+def test_several_answers_a_row_are_refused(value):
+    with pytest.raises(DataError, match=r"t\.csv:2: an answer must be a text or a number: got '(list|dict|bytes)'"):
+        read_answer(value, "t.csv:2")
 
 
 def test_dropped_rows_are_counted_by_reason_and_named():

@@ -7,6 +7,7 @@ from whichtune.data.examples import Example
 from whichtune.engine.adapter import AdapterCard, check_adapter, load_card, sample_logits, save_adapter
 from whichtune.engine.build import build_assembly
 from whichtune.errors import AdapterError, UnsupportedError
+from whichtune.layers.heads import HeadRequest
 from whichtune.models.backbone import LoadRequest
 from whichtune.models.load import load_backbone
 from whichtune.spec.backbones import RandomBackbone
@@ -53,7 +54,7 @@ def test_a_bad_adapter_leaves_the_backbone_fit_for_the_next(saved, tmp_path):
 def test_an_adapter_of_pairs_proves_itself_on_pairs(tiny_backbone, tmp_path):
     backbone = tiny_backbone()
     task = PairClassificationSpec(kind="pair-classification")
-    assembly = build_assembly(backbone, METHOD, 2, 0.1, Streams(1))
+    assembly = build_assembly(backbone, METHOD, HeadRequest(2), 0.1, Streams(1))
     card = AdapterCard(
         backbone=RandomBackbone(kind="random", config={"initializer_range": 0.2}),
         weights=backbone.fingerprint,
@@ -71,7 +72,7 @@ def test_an_adapter_of_pairs_proves_itself_on_pairs(tiny_backbone, tmp_path):
     logits = sample_logits(assembly, build_task(task, card.labels), rows, 12)
     assembly.attachment.detach()
     stored = json.loads((tmp_path / "pairs" / "sample.json").read_text())
-    assert stored["rows"] == [["one text", "a"], ["one text", "another"]]
+    assert stored["rows"] == [["one text", "a", None], ["one text", "another", None]]
     assert torch.equal(torch.tensor(stored["logits"]), logits)
     assert not torch.allclose(logits[0], logits[1])
     assert load_card(tmp_path / "pairs").task == task
@@ -97,9 +98,9 @@ def test_weights_kept_in_half_precision_are_not_trained():
     spec = RandomBackbone(kind="random", dtype="bfloat16")
     backbone = load_backbone(spec, LoadRequest())
     with pytest.raises(UnsupportedError, match="bfloat16"):
-        build_assembly(backbone, FullSpec(kind="full"), 2, 0.1, Streams(1))
+        build_assembly(backbone, FullSpec(kind="full"), HeadRequest(2), 0.1, Streams(1))
     assert all(tensor.requires_grad for tensor in backbone.trunk.parameters())
-    build_assembly(backbone, METHOD, 2, 0.1, Streams(1)).attachment.detach()
+    build_assembly(backbone, METHOD, HeadRequest(2), 0.1, Streams(1)).attachment.detach()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from whichtune.layers.heads import Head, HeadRequest, count_head
+from whichtune.layers.heads import ClassHead, HeadRequest, count_head
 from whichtune.models.batch import collate
 from whichtune.models.count import count_parameters
 from whichtune.models.head_forms import HEAD_FORMS
@@ -34,13 +34,13 @@ VARIANTS = [(family, {}) for family in sorted(OWN_HEADS)] + [
 
 @pytest.mark.parametrize("form", HEAD_FORMS)
 def test_a_head_counts_as_its_formula_says(form):
-    head = Head(form, 12, HeadRequest(3), 0.1)
+    head = ClassHead(form, 12, HeadRequest(3), 0.1)
     assert sum(tensor.numel() for tensor in head.parameters()) == count_head(form, 12, 3)
 
 
 @pytest.mark.parametrize("form", ["dense-tanh", "dense-gelu-norm"])
 def test_initial_tensors_come_from_the_seed_alone(form):
-    first, second, other = (Head(form, 12, HeadRequest(3), 0.1) for _ in range(3))
+    first, second, other = (ClassHead(form, 12, HeadRequest(3), 0.1) for _ in range(3))
     first.initialise(1)
     torch.manual_seed(7)
     second.initialise(1)
@@ -53,14 +53,14 @@ def test_initial_tensors_come_from_the_seed_alone(form):
 
 
 def test_a_linear_head_is_one_matrix_in_eval_mode():
-    head = Head("linear", 4, HeadRequest(2), 0.5).eval()
+    head = ClassHead("linear", 4, HeadRequest(2), 0.5).eval()
     rows = torch.randn(3, 4)
     assert torch.allclose(head(rows), rows @ head.out.weight.T + head.out.bias)
 
 
 @pytest.mark.parametrize("form", HEAD_FORMS)
 def test_dropout_stands_where_the_family_has_it(form):
-    head = Head(form, 4, HeadRequest(2), 0.5)
+    head = ClassHead(form, 4, HeadRequest(2), 0.5)
     calls = []
     head.dropout.register_forward_hook(lambda *_: calls.append("dropout"))
     for name in ("dense", "norm", "out"):
@@ -98,7 +98,7 @@ def test_trunk_and_head_give_the_logits_of_the_familys_own_classifier(family, co
     backbone = tiny_backbone(family, **config)
     own = make_own(backbone)
     backbone.trunk.load_state_dict(own.base_model.state_dict())
-    head = Head(backbone.anatomy.head, backbone.hidden, HeadRequest(3), 0.1).eval()
+    head = ClassHead(backbone.anatomy.head, backbone.hidden, HeadRequest(3), 0.1).eval()
     for mine, theirs in OWN_HEADS[family].items():
         getattr(head, mine).load_state_dict(own.get_submodule(theirs).state_dict())
     assert count_parameters(own) == count_parameters(backbone.trunk) + count_parameters(head)

@@ -5,6 +5,7 @@ from torch import nn
 from whichtune.errors import TrialError
 from whichtune.layers.lora import LoraAdapter, LoraBank, LoraShape
 from whichtune.layers.masks import MaskSource, StepKey
+from whichtune.models.quantizing import FourBitLinear, Quantization
 from whichtune.spec.seeds import Streams
 
 SHAPE = LoraShape(rank=2, alpha=8)
@@ -122,3 +123,43 @@ def test_merging_twice_is_refused():
     bank.unmerge()
     with pytest.raises(TrialError, match="not merged"):
         bank.unmerge()
+
+
+def make_packed_bank(bias=True):
+    torch.manual_seed(0)
+    linear = nn.Linear(6, 4, bias=bias)
+    bank = LoraBank(FourBitLinear(linear.weight, linear.bias, Quantization()))
+    bank.add_slot([make_adapter()])
+    return bank.eval()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_packed_base_is_merged_beside_itself_and_comes_back(bias):
+    bank = make_packed_bank(bias)
+    packed, rows = bank.base, torch.randn(32, 6)
+    before = {name: tensor.clone() for name, tensor in bank.state_dict().items()}
+    with torch.no_grad():
+        unmerged = bank(rows)
+        bank.merge()
+        merged = bank(rows)
+    expected = packed.dequantize().weight + bank.slots[0][0].delta()
+    assert isinstance(bank.base, nn.Linear)
+    assert bank.merged
+    assert torch.allclose(bank.base.weight, expected)
+    assert (merged - unmerged).abs().max() <= 1e-5 * unmerged.std()
+    with pytest.raises(TrialError, match="already merged"):
+        bank.merge()
+    bank.unmerge()
+    assert bank.base is packed
+    assert not bank.merged
+    assert all(torch.equal(before[name], tensor) for name, tensor in bank.state_dict().items())
+    assert set(before) == set(bank.state_dict())
+
+
+def test_gradients_pass_a_packed_base():
+    bank = make_packed_bank()
+    rows = torch.randn(5, 6, requires_grad=True)
+    bank(rows).square().sum().backward()
+    adapter = bank.slots[0][0]
+    assert all(tensor.grad is not None and tensor.grad.any() for tensor in (rows, adapter.down, adapter.up))
+    assert bank.base.weight.grad is None

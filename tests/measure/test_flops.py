@@ -13,6 +13,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from whichtune.errors import TrialError
 from whichtune.measure.flops import Flops, count_flops, multiplies_matrices
+from whichtune.models.quantizing import FourBitLinear, Quantization
 
 B, S, H, INNER, L, HEADS, C = 3, 7, 16, 40, 2, 4, 5
 
@@ -237,3 +238,20 @@ def test_names_of_products(name):
 )
 def test_names_that_only_look_like_products(name):
     assert not multiplies_matrices(name)
+
+
+@pytest.mark.parametrize("double", [True, False])
+def test_four_bit_products_count_as_those_of_the_matrix_they_stand_for(double):
+    rows, width, out = (3, 8), 64, 10
+    layers = [FourBitLinear(torch.randn(out, width), None, Quantization(double=double))]
+    layers.append(FourBitLinear(torch.randn(width, out), nn.Parameter(torch.zeros(width)), Quantization(double=double)))
+
+    def forward(gradient):
+        hidden = torch.ones(*rows, width, requires_grad=gradient)
+        return layers[1](layers[0](hidden)).sum()
+
+    one = 2 * 3 * 8 * width * out
+    assert count_flops(lambda: forward(True), backward) == Flops(2 * one, 2 * one)  # gradients of the inputs alone
+    assert count_flops(lambda: forward(False), backward) == Flops(2 * one, 0)  # but for the bias nothing trains
+    with torch.no_grad():
+        assert count_flops(lambda: forward(False)).forward == 2 * one

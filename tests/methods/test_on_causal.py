@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification
 from whichtune.engine.optimizing import build_optimizer
 from whichtune.engine.tolerances import TOLERANCES, distance
 from whichtune.engine.trial import count_assembly
-from whichtune.layers.heads import Head, HeadRequest
+from whichtune.layers.heads import ClassHead, HeadRequest
 from whichtune.models.batch import collate
 from whichtune.models.generate import Sampling, embed_tokens, generate
 from whichtune.models.layout import layout_of
@@ -188,7 +188,7 @@ def test_the_head_on_the_last_real_row_is_the_librarys_classifier_on_each_text_a
         config, attn_implementation=backbone.trunk.config._attn_implementation
     ).eval()
     own.base_model.load_state_dict(backbone.trunk.state_dict())
-    head = Head(backbone.anatomy.head, backbone.hidden, HeadRequest(3), 0.1).eval()
+    head = ClassHead(backbone.anatomy.head, backbone.hidden, HeadRequest(3), 0.1).eval()
     with torch.no_grad():
         head.out.bias.zero_()
         head.out.weight.copy_(own.score.weight)

@@ -10,7 +10,7 @@ from whichtune.models.backbone import LoadRequest
 from whichtune.models.batch import Encoded, collate
 from whichtune.models.causal import run_behind, score_tokens
 from whichtune.models.families import FAMILIES
-from whichtune.models.generate import Chooser, Sampling, generate, stream_tokens
+from whichtune.models.generate import Sampling, generate, stream_behind, stream_tokens, write_behind
 from whichtune.models.gpt import Gpt, translate_gpt2
 from whichtune.models.load import load_backbone
 from whichtune.spec.backbones import RandomBackbone
@@ -116,6 +116,99 @@ def test_virtual_rows_in_front_are_read_and_leave_batches_alone():
     assert alone != complete(backbone, range(4), GREEDY)
 
 
+@pytest.mark.filterwarnings("ignore:Passing `no_repeat_ngram_size`:UserWarning")
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"min_new_tokens": 5},
+        {"no_repeat_ngram": 1},
+        {"no_repeat_ngram": 3},
+        {"min_new_tokens": 20, "no_repeat_ngram": 2},
+    ],
+    ids=["least", "no token twice", "no three twice", "both"],
+)
+def test_greedy_completions_within_limits_are_the_librarys(family, limits):
+    # Narrow initial weights make a model repeat itself.
+    backbone = make(family, initializer_range=0.05)
+    free = complete(backbone, range(4), Sampling(20))
+    ends = (free[0].tokens[1], free[2].tokens[2])
+    sampling = Sampling(20, ends=ends, **limits)
+    together = complete(backbone, range(4), sampling)
+    assert together != complete(backbone, range(4), Sampling(20, ends=ends))
+    for row in range(4):
+        batch = collate(texts(), [row])
+        written = peer_of(backbone).generate(
+            inputs_embeds=backbone.embed(batch), attention_mask=batch.layout.real.long(), do_sample=False,
+            max_new_tokens=20, min_new_tokens=sampling.min_new_tokens or None, eos_token_id=list(ends), pad_token_id=0,
+            no_repeat_ngram_size=sampling.no_repeat_ngram or None,
+        )[0].tolist()  # fmt: skip
+        place = next((at for at, token in enumerate(written) if token in ends), None)
+        assert (together[row].tokens, together[row].ended) == (tuple(written[:place]), place is not None)
+        assert complete(backbone, [row], sampling) == [together[row]]
+
+
+def test_limits_hold_for_draws_as_well():
+    backbone = make("gpt")
+    ends = tuple(range(3, 250))
+    drawn = complete(backbone, range(4), Sampling(9, temperature=2.0, ends=ends, min_new_tokens=4, no_repeat_ngram=1))
+    assert all(len(one.tokens) >= 4 and len(set(one.tokens)) == len(one.tokens) for one in drawn)
+    assert any(one.ended for one in drawn)
+
+
+def test_a_stop_rule_ends_its_own_sequence_and_is_told_the_new_tokens():
+    backbone = make("gpt")
+    free = complete(backbone, range(4), GREEDY)
+    wanted = free[1].tokens[:3]
+    told = []
+
+    def stop(tokens):
+        told.append(tuple(tokens))
+        return tuple(tokens[-3:]) == wanted
+
+    stopped = complete(backbone, range(4), Sampling(9, stop=stop))
+    assert [one.tokens for one in stopped] == [free[0].tokens, wanted, free[2].tokens, free[3].tokens]
+    assert not any(one.ended for one in stopped)
+    assert len(told) == len(set(told)) == 9 + 3 + 9 + 9
+    assert len(complete(backbone, [1], Sampling(9, stop=stop))[0].tokens) == 3
+
+
+@pytest.mark.parametrize("family", ["gpt", "gpt2", "llama"])
+@pytest.mark.parametrize(
+    "sampling",
+    [GREEDY, Sampling(9, temperature=2.0, seed=5), Sampling(9, beams=3), Sampling(9, no_repeat_ngram=1)],
+    ids=["greedy", "drawn", "beams", "no repeats"],
+)
+def test_writing_on_behind_what_items_share_gives_what_whole_texts_get(family, sampling):
+    backbone, encoded = make(family), texts()
+    joined = [np.concatenate([encoded.row(1), encoded.row(row)]) for row in (0, 2, 3)]
+    whole = collate(Encoded(np.concatenate(joined), np.cumsum([0, *map(len, joined)]), np.full(3, -1)), range(3))
+    expected = generate(backbone, backbone.embed(whole), whole.layout, sampling, keys=[4, 5, 6])
+    shared, items = collate(encoded, [1]), collate(encoded, [0, 2, 3], side="left")
+    behind = collate(encoded, [0, 2, 3], side="right")
+    with torch.no_grad():
+        _, state = run_behind(backbone, backbone.embed(shared), shared.layout)
+        for batch, last in ((items, torch.full((3,), 6)), (behind, torch.tensor([2, 6, 0]))):
+            hidden, after = run_behind(backbone, backbone.embed(batch), batch.layout, state.repeated(3))
+            row = hidden[torch.arange(3), last]
+            assert write_behind(backbone, row, after.repeated(), sampling, keys=[4, 5, 6]) == expected
+            assert write_behind(backbone, row, after, sampling, keys=[4, 5, 6]) == expected
+
+
+def test_streaming_behind_a_state_gives_the_same_steps():
+    backbone = make("llama")
+    batch = collate(texts(), range(4), side="left")
+    with torch.no_grad():
+        hidden, state = run_behind(backbone, backbone.embed(batch), batch.layout)
+    steps = list(stream_behind(backbone, hidden[:, -1], state, GREEDY))
+    tokens = torch.stack([step.tokens for step in steps], dim=1).tolist()
+    assert [one.tokens for one in complete(backbone, range(4), GREEDY)] == [tuple(own) for own in tokens]
+    with torch.no_grad():
+        hidden, state = run_behind(backbone, backbone.embed(batch), batch.layout)
+    with pytest.raises(ModelError, match=r"11 rows and 120 new tokens"):
+        write_behind(backbone, hidden[:, -1], state, Sampling(120))
+
+
 def test_an_end_token_ends_its_own_sequence_and_is_left_out():
     backbone = make("gpt")
     free = complete(backbone, range(4), GREEDY)
@@ -164,42 +257,12 @@ def test_what_items_share_is_run_once(family):
         assert (hidden[row][real] - expected).abs().max() < 1e-4 * plain.std()
 
 
-def test_draws_follow_the_shares():
-    scores = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()[None].expand(4000, 4)
-    drawn = Chooser(Sampling(temperature=1.0), range(4000)).choose(scores)
-    assert torch.allclose(drawn.bincount(minlength=4) / 4000, torch.tensor([0.1, 0.2, 0.3, 0.4]), atol=0.03)
-    cold = Chooser(Sampling(temperature=0.01), range(50)).choose(scores[:50])
-    assert set(cold.tolist()) == {3}
-
-
-@pytest.mark.parametrize(
-    ("sampling", "kept"),
-    [
-        (Sampling(temperature=1.0, top_k=2), {2, 3}),
-        (Sampling(temperature=1.0, top_p=0.69), {2, 3}),
-        (Sampling(temperature=1.0, top_p=0.71), {1, 2, 3}),
-        (Sampling(temperature=1.0, top_p=0.01), {3}),
-        (Sampling(temperature=1.0, top_k=9), {0, 1, 2, 3}),
-    ],
-)
-def test_only_the_best_tokens_are_drawn(sampling, kept):
-    scores = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).log()
-    left = Chooser(sampling, [0]).narrow(scores).isfinite()[0].nonzero()[:, 0].tolist()
-    assert set(left) == kept
-
-
 def test_the_seed_and_the_key_decide_the_draws():
     backbone = make("gpt")
     one = Sampling(9, temperature=2.0, seed=1)
     assert complete(backbone, [0, 1], one) == complete(backbone, [0, 1], one)
     assert complete(backbone, [0, 1], one) != complete(backbone, [0, 1], Sampling(9, temperature=2.0, seed=2))
     assert complete(backbone, [0], one, keys=[7]) != complete(backbone, [0], one, keys=[8])
-
-
-@pytest.mark.parametrize("fields", [{"max_new_tokens": 0}, {"temperature": -1.0}, {"top_k": 0}, {"top_p": 0.0}])
-def test_settings_that_cannot_be_are_refused(fields):
-    with pytest.raises(ModelError, match=next(iter(fields))):
-        Sampling(**fields)
 
 
 def test_what_does_not_fit_or_is_no_language_model_is_one_clear_error():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from whichtune.records.trial import MetricValue, Parameters, SplitScores, TrialRecord
+from whichtune.records.trial import LatencyFigures, MetricValue, Parameters, SplitScores, TrialRecord
 
 
 def make(**over) -> TrialRecord:
@@ -41,3 +41,18 @@ def test_two_records_share_no_defaults() -> None:
 def test_a_total_needs_all_its_parts(parts, total) -> None:
     trunk, head, added = parts
     assert Parameters(trunk=trunk, head=head, added=added).total == total
+
+
+def test_older_records_tell_their_family_by_the_baseline() -> None:
+    assert (make().known_family, make(baseline=True).known_family) == ("tuner", "baseline")
+    assert make(family="prompter").known_family == "prompter"
+    with pytest.raises(ValidationError):
+        make(family="prompters")
+
+
+def test_latency_in_tokens_a_second() -> None:
+    told = {"batch": 4, "merged": False, "median_seconds": 0.5, "p95_seconds": 0.6}
+    assert LatencyFigures(**told, phase="prefill", tokens=100).tokens_per_second == 800
+    assert LatencyFigures(**told, phase="decode", plain=True, tokens=1).tokens_per_second == 8
+    older = LatencyFigures(**told)
+    assert (older.phase, older.plain, older.tokens_per_second) == ("forward", False, None)

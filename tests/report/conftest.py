@@ -23,7 +23,7 @@ from whichtune.records.trial import (
 )
 from whichtune.spec.read import resolve_study
 from whichtune.spec.write import dump_study
-from whichtune.stats.scores import score_predictions
+from whichtune.stats.scores import score_answers, score_instruction, score_predictions, score_summaries
 
 LABELS = ("negative", "positive")
 DATA = {
@@ -171,3 +171,128 @@ def maker(tmp_path: Path) -> StudyMaker:
     made = StudyMaker(StudyFolder(tmp_path / "reviews-small"))
     made.write_spec()
     return made
+
+
+WORDS = ("return", "the", "sum", "of", "two", "numbers", "sort", "a", "list", "in", "place", "when", "key", "given")
+SCORED = {
+    "instruction-classification": lambda one: score_instruction(one, LABELS),
+    "summarization": score_summaries,
+    "question-answering-by-prompt": score_answers,
+}
+
+
+@dataclass
+class LanguageMaker(StudyMaker):
+    """Writes a study whose answers are written in words."""
+
+    kind: str = "instruction-classification"
+    backbone: str = "smol"
+    groups: bool = False
+
+    def write_spec(self, **over) -> None:
+        source = "docstrings" if self.kind == "summarization" else "statements"
+        super().write_spec(
+            **{
+                "task": {"kind": self.kind},
+                "data": {"source": {"kind": source}},
+                "backbones": {"smol": {"kind": "smollm2"}},
+                "methods": {"lora": {"kind": "lora"}, "zero-shot": {"kind": "prompting"}},
+                "reference": {},
+            }
+            | over
+        )
+
+    def say(self, candidate: str, seed: int = 1, *, share: float = 0.8, garbage: float = 0.0, **over) -> TrialRecord:
+        """Write one finished trial of a prompter, a tuner or a baseline."""
+        self.count += 1
+        record = self.blank(candidate, seed)
+        name = record.method
+        record.family = {"majority": "baseline", "lead": "baseline", "lora": "tuner"}.get(name, "prompter")
+        record.kind = "prompting" if record.family == "prompter" else name
+        record.baseline = record.deterministic = record.family == "baseline"
+        record.backbone = None if record.baseline else "smol"
+        if record.family != "tuner":
+            record.training = None
+        table = self.write_words(record, share, garbage)
+        record.scores = {"test": SCORED[self.kind](table)}
+        record.phases = {"predict": Phase(seconds=4.0), "other": Phase(seconds=0.5)}
+        if record.family == "tuner":
+            record.phases["step"] = Phase(seconds=20.0)
+            record.parameters = Parameters(trunk=134_515_008, head=0, added=460_800, trainable=460_800)
+        if record.family == "prompter":
+            record.parameters = Parameters(trunk=134_515_008, head=0, added=0)
+        record.wall_seconds, record.status = 4.5, "finished"
+        for field, value in over.items():
+            setattr(record, field, value)
+        folder = self.folder.trial(record.id)
+        folder.write(record)
+        write_predictions(folder.predictions, [table])
+        return record
+
+    def write_words(self, record: TrialRecord, share: float, garbage: float) -> Predictions:
+        own = np.random.default_rng([record.seed, *record.candidate.encode()])
+        items = np.random.default_rng(5)
+        gold = [self.gold_of(items, place) for place in range(self.rows)]
+        parsed = [self.answer_to(own, each, share, garbage) for each in gold]
+        silent, blank = record.baseline, np.full(self.rows, np.nan, np.float32)
+        labels = LABELS if self.kind == "instruction-classification" else ()
+        shares = own.dirichlet([2.0, 1.0], self.rows).astype(np.float32)
+        return Predictions(
+            split="test",
+            ids=[f"r{place}" for place in range(self.rows)],
+            gold=gold,
+            parsed=parsed,
+            confidence=blank if silent else own.uniform(0.5, 1, self.rows).astype(np.float32),
+            loss=blank if silent else own.uniform(0.1, 2, self.rows).astype(np.float32),
+            probabilities=shares if labels and not silent else None,
+            group=[f"topic-{place % 3}" for place in range(self.rows)] if self.groups else None,
+            raw=None if silent else [f"The answer:\n\t{each} \x1b[31m{'.' * 90}" for each in parsed],
+            tokens_in=None if silent else np.full(self.rows, 41, np.int32),
+            tokens_out=None if silent else own.integers(3, 6, self.rows).astype(np.int32),
+            batch_seconds=None if silent else np.full(self.rows, 0.025, np.float32),
+            labels=labels,
+        )
+
+    def gold_of(self, items, place: int) -> str:
+        if self.kind == "instruction-classification":
+            return LABELS[place % 2]
+        return " ".join(items.choice(WORDS, 6)) if self.kind == "summarization" else str(items.integers(0, 99))
+
+    def answer_to(self, own, gold: str, share: float, garbage: float) -> str | None:
+        if own.random() < garbage:
+            return None
+        if self.kind == "summarization":
+            return " ".join(word if own.random() < share else "an other" for word in gold.split())
+        if own.random() < share:
+            return gold
+        return LABELS[1 - LABELS.index(gold)] if gold in LABELS else "100"
+
+    def time(self, candidate: str, **ratios: float) -> str:
+        """Write a probe with prefill and decode times; `ratios` are those of each form to the plain model."""
+        figures = [
+            LatencyFigures(
+                batch=rows,
+                merged=way == "merged",
+                plain=way == "plain",
+                phase=phase,
+                tokens=64 if phase == "prefill" else 1,
+                median_seconds=seconds * rows**0.5 * ratio,
+                p95_seconds=seconds * rows**0.5 * ratio * 1.05,
+            )
+            for rows in (1, 16)
+            for way, ratio in {"plain": 1.0, **ratios}.items()
+            for phase, seconds in (("prefill", 0.12), ("decode", 0.02))
+        ]
+        return self.probe(candidate, latencies=figures)
+
+
+@pytest.fixture
+def speaker(tmp_path: Path):
+    """Return a function that starts a study of one kind of task answered in words."""
+
+    def start(kind: str = "instruction-classification", **over) -> LanguageMaker:
+        made = LanguageMaker(StudyFolder(tmp_path / kind), kind=kind, **({"rows": 60} | over))
+        made.write_spec()
+        return made
+
+    return start

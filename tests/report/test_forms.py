@@ -136,6 +136,7 @@ def test_many_pairs_are_cut_to_those_with_the_best(maker) -> None:
 def test_names_break_between_their_parts() -> None:
     assert break_name("lora[rank=8,alpha=16]@minilm", 15) == "lora[rank=8,\nalpha=16]\n@minilm"
     assert break_name("lora@minilm", 15) == "lora@minilm"
+    assert break_name("chain-of-thought-expert@smol", 15) == "chain-of-\nthought-expert\n@smol"
 
 
 def test_only_legal_words_on_pairs(maker) -> None:

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
+from whichtune.records.predictions import Predictions
 from whichtune.stats.pseudo import f1_pseudo_values, psi
+from whichtune.stats.samples import collect_sample
 
 LABELS = ("a", "b", "c", "d")
 
@@ -60,3 +62,43 @@ def test_metrics_without_scores_of_items(make) -> None:
     assert psi(make([], [], LABELS), LABELS, "accuracy") is None
     predictions.loss[0] = np.nan
     assert psi(predictions, LABELS, "loss") is None
+    assert psi(predictions, LABELS, "likelihood_accuracy") is None
+
+
+def test_scores_of_items_of_texts() -> None:
+    blank = np.full(3, np.nan, np.float32)
+    told = Predictions("test", ["a", "b", "c"], ["a b", "7", "x"], ["a b", None, "x y z"], blank, blank)
+    for metric, expected in (
+        ("exact_match", [1, 0, 0]),
+        ("answer_words", [2, 0, 3]),
+        ("rouge1", [1, 0, 0.5]),
+        ("rougeLsum", [1, 0, 0.5]),
+    ):
+        mean, values = psi(told, (), metric) or (None, np.empty(0))
+        assert values.tolist() == expected
+        assert mean == pytest.approx(sum(expected) / 3)
+    assert psi(told, (), "loss") is None
+
+
+def test_scores_of_items_by_likelihood(make) -> None:
+    predictions = make([0, 1, 2], [-1, -1, -1], LABELS[:3])
+    predictions.probabilities = np.array([[0.9, 0.1, 0.0], [0.6, 0.2, 0.2], [0.0, 0.1, 0.9]])
+    _, right = psi(predictions, LABELS[:3], "likelihood_accuracy") or (None, np.empty(0))
+    assert right.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("metric", "binary", "bounds"),
+    [
+        ("exact_match", True, (0, 1)),
+        ("rougeL", False, (0, 1)),
+        ("answer_words", False, (0, np.inf)),
+        ("loss", False, (-np.inf, 0)),
+    ],
+)
+def test_samples_of_texts(metric, binary, bounds) -> None:
+    loss = np.array([0.5, 1.0, 1.5], np.float32)
+    told = Predictions("test", ["a", "b", "c"], ["a", "7", "x"], ["a", None, "y"], loss, loss)
+    sample = collect_sample("one", [told, told], (), metric)
+    assert sample is not None
+    assert (sample.binary, sample.bounds, sample.seeds) == (binary, bounds, 2)

@@ -6,7 +6,9 @@ from scipy import stats as scipy_stats
 from whichtune.errors import RecordError
 from whichtune.records.predictions import Predictions
 from whichtune.stats.intervals import estimate_difference, estimate_single, sample_candidate
-from whichtune.stats.rouge import ROUGE, rouge_psi, score_rouge
+from whichtune.stats.metrics import ROUGE
+from whichtune.stats.pseudo import psi
+from whichtune.stats.rouge import score_rouge
 
 GOLD = ["Return the sum of two numbers.", "The cat sat.\nThe dog ran away.", "Sort a list in place.", "Naïve café"]
 SAID = ["Returns a sum of the numbers", "The dog runs.\nA cat sat down.", None, "naive cafe"]
@@ -48,12 +50,12 @@ def told(said):
 
 
 def test_an_interval_is_that_of_a_mean_over_rows():
-    mean, items = rouge_psi(told(SAID), "rouge1")
+    mean, items = psi(told(SAID), (), "rouge1")
     estimate = estimate_single(sample_candidate("a", told(SAID).ids, [mean], items[None]))
     assert estimate.value == pytest.approx(items.mean())
     expected = scipy_stats.t.interval(0.95, len(items) - 1, items.mean(), scipy_stats.sem(items))
     assert estimate.interval() == pytest.approx(expected)
-    same, perfect = rouge_psi(told(GOLD), "rouge1")
+    same, perfect = psi(told(GOLD), (), "rouge1")
     assert same == 1.0
     gap = estimate_difference(
         sample_candidate("b", told(GOLD).ids, [same], perfect[None]),
@@ -63,4 +65,9 @@ def test_an_interval_is_that_of_a_mean_over_rows():
 
 
 def test_no_rows_have_no_score():
-    assert rouge_psi(Predictions("test", [], [], [], np.zeros(0), np.zeros(0)), "rougeL") is None
+    assert psi(Predictions("test", [], [], [], np.zeros(0), np.zeros(0)), (), "rougeL") is None
+
+
+def test_scores_handed_out_are_the_callers_own():
+    score_rouge(GOLD, SAID)["rouge1"][:] = 9
+    assert score_rouge(GOLD, SAID)["rouge1"].max() <= 1

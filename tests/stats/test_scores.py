@@ -11,8 +11,16 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss
 
 from whichtune.errors import RecordError
-from whichtune.stats.metrics import CLASSIFICATION, METRICS
-from whichtune.stats.scores import StreamingClassification, score_predictions
+from whichtune.records.predictions import Predictions
+from whichtune.stats.metrics import CLASSIFICATION, METRICS, ROUGE, SUMMARIZATION, order_metrics
+from whichtune.stats.rouge import score_rouge
+from whichtune.stats.scores import (
+    StreamingClassification,
+    score_answers,
+    score_instruction,
+    score_predictions,
+    score_summaries,
+)
 
 LABELS = ("a", "b", "c")
 
@@ -99,3 +107,75 @@ def test_an_unknown_label_is_named(make) -> None:
 def test_an_unknown_metric_is_named(make) -> None:
     with pytest.raises(RecordError, match="did you mean 'macro_f1'"):
         score_predictions(make([0], [0], LABELS), LABELS, "macro-f")
+
+
+def values_of(scores) -> dict:
+    return {one.name: one.value for one in scores.metrics}
+
+
+def answered(gold, parsed, loss=None) -> Predictions:
+    ids = [f"row-{place}" for place in range(len(gold))]
+    losses = np.full(len(gold), np.nan, np.float32) if loss is None else np.array(loss, np.float32)
+    return Predictions("test", ids, list(gold), list(parsed), np.full(len(gold), np.nan, np.float32), losses)
+
+
+def test_instruction_is_scored_by_what_was_written_and_by_likelihood(make) -> None:
+    predictions = make([0, 1, 2, 0], [0, -1, 1, 1], LABELS)
+    predictions.probabilities = np.array([[0.8, 0.1, 0.1], [0.2, 0.5, 0.3], [0.1, 0.5, 0.4], [0.4, 0.4, 0.2]])
+    scores = score_instruction(predictions, LABELS, "likelihood_accuracy")
+    assert scores.metrics[0].name == "likelihood_accuracy"
+    values = values_of(scores)
+    assert (values["accuracy"], values["likelihood_accuracy"]) == (0.25, 0.75)
+    plain = values_of(score_predictions(predictions, LABELS))
+    assert values == plain | {"likelihood_accuracy": 0.75}
+    assert scores.unparsed_share == 0.25
+    assert list(values_of(score_instruction(predictions, LABELS))) == [*plain, "likelihood_accuracy"]
+
+
+def test_without_likelihoods_there_is_no_accuracy_by_them(make) -> None:
+    predictions = make([0, 1], [0, 1], LABELS)
+    assert values_of(score_instruction(predictions, LABELS))["likelihood_accuracy"] is None
+    predictions.probabilities = np.array([[0.5, 0.5, 0.0], [np.nan] * 3])
+    assert values_of(score_instruction(predictions, LABELS))["likelihood_accuracy"] is None
+    predictions.probabilities = np.ones((2, 2))
+    with pytest.raises(RecordError, match="probabilities: got"):
+        score_instruction(predictions, LABELS)
+
+
+def test_summaries_are_scored_by_means_over_rows() -> None:
+    gold, said = ["a cat sat", "the dog ran off", "it rains"], ["the cat sat", None, "it rains\nnow and then"]
+    scores = score_summaries(answered(gold, said, [1.0, 2.0, 3.0]), "rouge1")
+    values = values_of(scores)
+    by_row = score_rouge(gold, said)
+    assert [one.name for one in scores.metrics] == [
+        "rouge1", "rougeL", "rouge2", "rougeLsum", "loss", "answer_words",
+    ]  # fmt: skip
+    for metric in ROUGE:
+        assert values[metric.name] == pytest.approx(by_row[metric.name].mean())
+    assert values["loss"] == 2.0
+    assert values["answer_words"] == (3 + 0 + 5) / 3
+    assert (scores.rows, scores.classes, scores.confusion, scores.predicted_labels) == (3, [], None, 2)
+    assert scores.unparsed_share == pytest.approx(1 / 3)
+    assert scores.metrics[-1].direction == "neither"
+
+
+def test_answers_match_whole() -> None:
+    scores = score_answers(answered(["12", "true", "b", "7"], ["12", "false", None, "7"]))
+    assert values_of(scores) == {"exact_match": 0.5, "loss": None}
+    assert (scores.unparsed_share, scores.predicted_labels) == (0.25, 3)
+    assert score_answers(answered(["1"], ["1"], [0.5]), "loss").metrics[0].value == 0.5
+    with pytest.raises(RecordError, match="without a gold answer"):
+        score_answers(answered([None], ["1"]))
+
+
+def test_no_texts_give_no_scores() -> None:
+    for scores in (score_summaries(answered([], [])), score_answers(answered([], []))):
+        assert {one.value for one in scores.metrics} == {None}
+        assert (scores.rows, scores.unparsed_share) == (0, 0.0)
+
+
+def test_a_metric_of_another_task_is_refused() -> None:
+    with pytest.raises(RecordError, match="allowed: rougeL, rouge1, rouge2, rougeLsum, loss"):
+        order_metrics("accuracy", SUMMARIZATION)
+    with pytest.raises(RecordError, match="answer_words"):
+        order_metrics("answer_words", SUMMARIZATION)

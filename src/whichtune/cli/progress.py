@@ -105,10 +105,11 @@ def describe_end(record: TrialRecord, *, found: bool) -> str:
 def describe_data(report: DataReport) -> list[str]:
     """Say what the data are, and what is odd about them, a line each."""
     lines = [f"data: {report.source}"]
-    for split, labels in report.balance.items():
+    for split, rows in report.rows.items():
+        labels = report.balance.get(split, {})
         shares = ", ".join(f"{label} {count}" for label, count in list(labels.items())[:8])
         more = f", and {len(labels) - 8} more labels" if len(labels) > 8 else ""
-        lines.append(f"  {split}: {sum(labels.values())} rows ({shares}{more})")
+        lines.append(f"  {split}: {rows} rows" + (f" ({shares}{more})" if labels else ""))
     lines += [f"  encoding of {path}: {encoding}" for path, encoding in report.encodings.items()]
     lines += [
         f"  left out of {dropped.split}: {dropped.count} {dropped.reason} ({', '.join(dropped.origins)})"

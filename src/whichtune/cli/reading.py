@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from whichtune.records.folder import TrialFolder
 
 FORMS = ("terminal", "markdown", "csv", "pairs-csv", "json")
+TABLES_ALONE = {"csv", "pairs-csv"}
 SPLITS = ("test", "validation")
 PAGE_COLUMNS = 100
 """Width of a report written to a file."""
@@ -27,6 +28,9 @@ def report(
     split: Annotated[str, typer.Option(help="Split to compare on: test, or validation while choosing.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write to a file instead of the terminal.")] = None,
+    answers: Annotated[
+        int, typer.Option(min=0, help="List what each candidate's first trial answered to so many rows.")
+    ] = 0,
 ) -> None:
     """Compare a study's candidates: quality beside every cost, with intervals."""
     chosen = "json" if as_json else form
@@ -34,7 +38,10 @@ def report(
         raise InputError("--format", value=form, allowed=", ".join(FORMS), remedy=did_you_mean(form, FORMS))
     if split not in SPLITS:
         raise InputError("--split", value=split, allowed=", ".join(SPLITS), remedy=did_you_mean(split, SPLITS))
-    print_comparison(study, chosen, out, split)
+    if answers and chosen in TABLES_ALONE:
+        remedy = "tables for programs hold a row a candidate or a pair"
+        raise InputError("--answers", value=answers, allowed="with terminal, markdown or json", remedy=remedy)
+    print_comparison(study, chosen, out, split, answers)
 
 
 def show(
@@ -75,7 +82,7 @@ def list_studies(
         render_list(found, Console())
 
 
-def print_comparison(study: Path, form: str, out: Path | None = None, split: str = "test") -> None:
+def print_comparison(study: Path, form: str, out: Path | None = None, split: str = "test", answers: int = 0) -> None:
     """Compare a study from its records and print it, or write it to a file."""
     import io
 
@@ -88,7 +95,7 @@ def print_comparison(study: Path, form: str, out: Path | None = None, split: str
     from whichtune.report.markdown import render_markdown
     from whichtune.report.terminal import render_terminal
 
-    comparison = compare_study(find_study(study), split)
+    comparison = compare_study(find_study(study), split, answers)
     if form == "terminal" and out is None:
         render_terminal(comparison, Console())
         return

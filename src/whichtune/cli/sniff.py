@@ -5,11 +5,12 @@ The data floor reads it, as it will when a study runs; this only has to guess we
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from whichtune.errors import DataError, did_you_mean
 
@@ -27,6 +28,11 @@ _PAIR_NAMES = (
     ("question", "sentence"), ("question", "passage"), ("query", "document"), ("query", "passage"),
     ("claim", "evidence"), ("context", "response"),
 )  # fmt: skip
+_SUMMARY_NAMES = ("summary", "highlights", "abstract", "tldr", "headline")
+_NUMBER_NAMES = ("answer", "result", "solution", *_LABEL_NAMES)
+_NUMBER = re.compile(r"[$€£]?[+-]?[\d,]*\.?\d+%?")
+_MOST_RATINGS = 20
+"""A column of so few numbers is a rating, which is a label."""
 
 
 @dataclass
@@ -40,6 +46,10 @@ class Column:
     """Values that hold a letter."""
     spaced: int = 0
     """Values of several words."""
+    numeric: int = 0
+    """Values that are numbers."""
+    asked: int = 0
+    """Values that hold a question mark."""
     values: Counter[str] = field(default_factory=Counter)
     """How often each value stands; counting new ones stops at a few thousand."""
 
@@ -52,6 +62,8 @@ class Column:
         self.chars += len(text)
         self.worded += any(char.isalpha() for char in text)
         self.spaced += len(text.split()) > 1
+        self.numeric += _NUMBER.fullmatch(text.strip()) is not None
+        self.asked += "?" in text
         if text in self.values or len(self.values) < _MOST_VALUES:
             self.values[text] += 1
 
@@ -74,6 +86,8 @@ class Sniffed:
     """Label to rows, most frequent first."""
     pair: str | None = None
     """The second text, where rows seem to have two."""
+    answers: Literal["labels", "texts", "numbers"] = "labels"
+    """What the label column holds; `labels` is empty where it is no labels."""
 
 
 def sniff(
@@ -83,19 +97,24 @@ def sniff(
     label: str | None = None,
     pair: str | None = None,
     how: Reading | None = None,
+    in_words: bool = False,
 ) -> Sniffed:
     """Look at a file and tell which column is the text (long words) and which the label (few values).
 
     Rows have two texts where the columns' names say so (`premise` and `hypothesis`, `sentence1` and `sentence2`), or
     where exactly two columns hold long texts and neither is called one. `text`, `label` and `pair` name a column that
-    is known already; with `text` alone there is one. `how` says how the file is read, where its name does not. Raises
-    DataError when there is no such column, or when none can be told.
+    is known already; with `text` alone there is one. `how` says how the file is read, where its name does not. With
+    `in_words`, a column of summaries or of the numbers that questions ask for is looked for first. Raises DataError
+    when there is no such column, or when none can be told.
     """
     columns, count = list_columns(path, how)
     for given in (text, label, pair):
         if given is not None and given not in columns:
             near = did_you_mean(given, columns)
             raise DataError(f"{path}: no column '{given}'", allowed=", ".join(columns), remedy=near)
+    found = _guess_in_words(columns, text, label) if in_words and pair is None else None
+    if found is not None:
+        return Sniffed(count, count < _MOST_ROWS, found[0], found[1], {}, None, found[2])
     if text is None and pair is None:
         text, pair = _guess_pair([column for name, column in columns.items() if name != label])
     text = text or _guess_text(path, [column for name, column in columns.items() if name not in (label, pair)])
@@ -115,6 +134,42 @@ def list_columns(path: Path, how: Reading | None = None) -> tuple[dict[str, Colu
         for value in values:
             columns[name].see(value)
     return columns, len(table)
+
+
+def _guess_in_words(
+    columns: Mapping[str, Column], text: str | None, label: str | None
+) -> tuple[str, str, Literal["texts", "numbers"]] | None:
+    """Return text, answer and what the answers are, where they seem to be summaries or numbers that are asked for.
+
+    A column of either kind counts where it is named as one, or by the user; ratings and labels beside it come first.
+    """
+    worded = [one for name, one in columns.items() if one.worded * 2 > one.filled > 0 and name != label]
+    texts = [one for one in worded if one.name.lower() not in _SUMMARY_NAMES] if text is None else [columns[text]]
+    source = max(texts, key=lambda one: one.mean_chars, default=None)
+    question = max((one for one in texts if 2 * one.asked > one.filled), key=lambda one: one.mean_chars, default=None)
+    if source is None:
+        return None
+    for answer in columns.values():
+        named = answer.name == label if label is not None else _is_answer_name(answer, columns.values())
+        if not named or answer is source or 2 * len(answer.values) <= min(answer.filled, 2 * _MOST_VALUES - 2):
+            continue
+        if 2 * answer.spaced > answer.filled and 20 <= answer.mean_chars < source.mean_chars:
+            return source.name, answer.name, "texts"
+        if question is not None and 2 * answer.numeric > answer.filled:
+            return question.name, answer.name, "numbers"
+    return None
+
+
+def _is_answer_name(answer: Column, columns: Iterable[Column]) -> bool:
+    name = answer.name.lower()
+    if name in _NUMBER_NAMES and 2 * answer.numeric > answer.filled:
+        return True
+    return name in _SUMMARY_NAMES and not any(_is_label(column) for column in columns)
+
+
+def _is_label(column: Column) -> bool:
+    few = 2 <= len(column.values) <= _MOST_RATINGS and len(column.values) * 2 <= column.filled
+    return few and (column.name.lower() in _LABEL_NAMES or 2 * column.numeric > column.filled)
 
 
 def _guess_pair(columns: Sequence[Column]) -> tuple[str, str] | tuple[None, None]:

@@ -15,9 +15,10 @@ from whichtune.fetch.atomic import write_text
 from whichtune.spec.backbones import BackboneSpec
 from whichtune.spec.base import Spec
 from whichtune.spec.members import choices, kinds, specs
-from whichtune.spec.method_base import BaselineBase, MethodBase
-from whichtune.spec.methods import HypothesisOnlySpec, MethodSpec
+from whichtune.spec.method_base import BaselineBase, MethodBase, PrompterBase
+from whichtune.spec.methods import HypothesisOnlySpec, LeadSpec, LoraSpec, MajoritySpec, MethodSpec
 from whichtune.spec.peft import PeftSpec
+from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.shorthand import read_backbone_word
 from whichtune.spec.sources import DataSpec, FilesSource, SplitSpec
 from whichtune.spec.study import StudySpec
@@ -27,6 +28,8 @@ from whichtune.spec.write import write_scalar
 _WIDTH_CHARS = 110
 _MOST_LABELS_SHOWN = 12
 _SMALL_SIZES = {"train": 200, "validation": 100, "test": 100}
+_LANGUAGE_SIZES = {"train": 40, "validation": 10, "test": 10}
+_LANGUAGE_TRAINING = {"batch_size": 4, "max_length": 512}
 _EXECUTION = ("device", "threads", "check")
 
 
@@ -42,14 +45,17 @@ def write_starter(
 ) -> str:
     """Write a commented study file for a data file and a model, and return its text.
 
-    The columns are guessed from the rows unless `text`, `label` and `pair` (a second text) name them. `model` is an
-    existing folder, `minilm`, or else a repository name on the hub. Raises an InputError when a column cannot be told,
-    the model is no name, or `out` is there already.
+    The columns are guessed from the rows unless `text`, `label` and `pair` (a second text) name them; answers that
+    are summaries or numbers make a study of a language model, of `smollm2` in place of `minilm`, which writes nothing.
+    `model` is an existing folder, `minilm`, or else a repository name on the hub. Raises an InputError when a column
+    cannot be told, the model is no name, or `out` is there already.
     """
     if out.exists() and not overwrite:
         raise SpecError(f"{out}: is there already", remedy="give another name, or move it away")
     backbone = _describe_model(model, out.parent)
-    seen = sniff(data_file, text=text, label=label, pair=pair)
+    seen = sniff(data_file, text=text, label=label, pair=pair, in_words=True)
+    if seen.answers != "labels" and backbone["kind"] == "minilm":
+        backbone = {"kind": "smollm2"}
     written = "\n".join(_lines(data_file, seen, backbone, out)) + "\n"
     write_text(out, written)
     return written
@@ -60,8 +66,9 @@ def _lines(data_file: Path, seen: Sniffed, backbone: Mapping[str, Any], out: Pat
     yield from _head(data_file, seen, out)
     yield from _section("name", name, StudySpec)
     yield ""
-    if seen.pair is not None:
-        yield from _section("task", {"kind": "pair-classification"}, StudySpec)
+    task = _task_of(seen)
+    if task is not None:
+        yield from _section("task", {"kind": task}, StudySpec)
         yield ""
     yield from _data_lines(_relative(data_file, out.parent), seen)
     yield ""
@@ -71,12 +78,12 @@ def _lines(data_file: Path, seen: Sniffed, backbone: Mapping[str, Any], out: Pat
     yield from _settings(member, backbone, "    ")
     yield ""
     yield from _opening("methods", StudySpec)
-    for method in specs(MethodSpec):
-        if method is not PeftSpec and (method is not HypothesisOnlySpec or seen.pair is not None):
-            yield from _method_lines(method)  # peft needs an extra, and names one of its own tuners
+    for method in _methods_for(seen):
+        yield from _method_lines(method)
     yield ""
     yield from _opening("training", StudySpec)
-    yield from _settings(TrainingSpec, TrainingSpec().model_dump(), "  ")
+    held = {} if seen.answers == "labels" else _LANGUAGE_TRAINING
+    yield from _settings(TrainingSpec, TrainingSpec().model_dump() | held, "  ")
     yield ""
     yield from _section("seeds", [1, 2, 3], StudySpec)
     yield from _section("margin", 2.0, StudySpec)
@@ -84,7 +91,22 @@ def _lines(data_file: Path, seen: Sniffed, backbone: Mapping[str, Any], out: Pat
     yield from _opening("execution", StudySpec)
     yield from _settings(ExecutionSpec, {key: getattr(ExecutionSpec(), key) for key in _EXECUTION}, "  ")
     yield ""
-    yield from _scale_lines(seen.rows)
+    yield from _scale_lines(seen)
+
+
+def _task_of(seen: Sniffed) -> str | None:
+    """Return the kind of the task; None for the default one."""
+    if seen.answers != "labels":
+        return {"texts": "summarization", "numbers": "question-answering-by-prompt"}[seen.answers]
+    return None if seen.pair is None else "pair-classification"
+
+
+def _methods_for(seen: Sniffed) -> list[type[Spec]]:
+    """Return the methods that go with the answers; `peft` needs an extra, and names one of its own tuners."""
+    if seen.answers != "labels":
+        return [LeadSpec if seen.answers == "texts" else MajoritySpec, PromptingSpec, LoraSpec]
+    left_out = {PeftSpec, LeadSpec, PromptingSpec} | ({HypothesisOnlySpec} if seen.pair is None else set[type[Spec]]())
+    return [method for method in specs(MethodSpec) if method not in left_out]
 
 
 def _head(data_file: Path, seen: Sniffed, out: Path) -> Iterator[str]:
@@ -93,6 +115,8 @@ def _head(data_file: Path, seen: Sniffed, out: Path) -> Iterator[str]:
     more = len(seen.labels) - len(shown)
     listed = ", ".join(shown) + (f" and {more:,} more" if more else "")
     labels = f"{len(seen.labels):,} labels in `{seen.label}`: {listed}"
+    if seen.answers != "labels":
+        labels = f"the answers to `{seen.text}` are {seen.answers} in `{seen.label}`"
     yield from _comment(f"A study of {data_file.name}: {some}{seen.rows:,} rows; {' '.join(labels.split())}.", "")
     yield from _comment(f"Run it: whichtune run {out.name}   (small and quick first: --scale small)", "")
     yield from _comment("What a line says is the default unless it names your data; most lines can be left out.", "")
@@ -120,18 +144,19 @@ def _method_lines(method: type[Spec]) -> Iterator[str]:
     own = {"kind": kind, **{name: value for name, value in values.items() if name not in MethodBase.model_fields}}
     yield from _comment(_first_sentence(method), "  ")
     yield f"  {kind}:"
-    if issubclass(method, BaselineBase):
+    if issubclass(method, BaselineBase | PrompterBase):
         own = {"kind": kind}
     own.pop("training", None)
     yield from _settings(method, own, "    ")
 
 
-def _scale_lines(rows: int) -> Iterator[str]:
+def _scale_lines(seen: Sniffed) -> Iterator[str]:
     yield from _opening("scales", StudySpec)
     yield "  small:"
     yield "    data:"
     half = {"train": 0.3, "validation": SplitSpec().validation / 2, "test": SplitSpec().test / 2}
-    sizes = {name: max(1, min(most, int(rows * half[name]))) for name, most in _SMALL_SIZES.items()}
+    most_rows = _SMALL_SIZES if seen.answers == "labels" else _LANGUAGE_SIZES
+    sizes = {name: max(1, min(most, int(seen.rows * half[name]))) for name, most in most_rows.items()}
     yield f"      sizes: {write_scalar(sizes)}"
     yield "    training: {epochs: 1}"
     yield "    seeds: [1]"

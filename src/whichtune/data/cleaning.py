@@ -11,6 +11,7 @@ from whichtune.data.examples import Dropped, Example
 from whichtune.data.tables import Table
 from whichtune.errors import DataError
 from whichtune.spec.sources import Columns
+from whichtune.spec.tasks import Answers
 
 SHOWN = 5
 """Rows named for each reason."""
@@ -25,6 +26,8 @@ class Sieve:
     """Words in the label column that stand for no label, as an empty one does."""
     labels: tuple[str, ...] = ()
     """Labels that are named: a word among them is one, whatever `unlabeled` says."""
+    answers: Answers = "labels"
+    """What the label column holds; among texts no word stands for "no label"."""
     dropped: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
     """(reason, part) to the places of the rows."""
     seen: dict[str, str] = field(default_factory=dict)
@@ -39,9 +42,8 @@ class Sieve:
         for index, (text, value) in enumerate(zip(texts, golds, strict=True)):
             origin = table.origin(index)
             pair = None if seconds is None else seconds[index]
-            gold = read_gold(value, origin, self.unlabeled, self.labels)
-            reason = judge_text(text) or (judge_text(pair) if seconds is not None else None)
-            reason = reason or ("unlabeled" if gold is None else None)
+            gold, fault = self._read_gold(value, origin)
+            reason = judge_text(text) or (judge_text(pair) if seconds is not None else None) or fault
             if reason is not None:
                 self.dropped[reason, part].append(origin)
                 continue
@@ -62,15 +64,32 @@ class Sieve:
         share = sum(one.count for one in lost) / max(1, len(table))
         if share > limit:
             told = "; ".join(f"{one.count} {one.reason} ({_list(one)})" for one in lost)
-            listed = sorted(self.unlabeled.difference(self.labels))
-            words = ", ".join(f"`{word}`" for word in listed)
-            hint = any(one.reason == "unlabeled" for one in lost) and listed
-            mend = f" (if {words} is a label of yours, take it off `data.unlabeled`)" if hint else ""
             raise DataError(
                 f"{share:.1%} of the {len(table)} rows of {table.name} cannot be used: {told}",
                 allowed=f"at most {limit:.1%} (`data.drop_limit`)",
-                remedy=f"check `data.columns`, mend the rows, or raise the limit{mend}",
+                remedy=self._remedy(lost, len(table)),
             )
+
+    def _remedy(self, lost: list[Dropped], rows: int) -> str:
+        """Say what to do about lost rows; what is most likely wrong first."""
+        empty = sum(one.count for one in lost if one.reason == "no-answer")
+        if empty:
+            many = "every row" if empty == rows else f"{empty} rows"
+            column = f"`data.columns.label` names the column `{self.columns.label}`, which is empty in {many}"
+            return f"{column}: name the column of the answers, fill it, or raise the limit"
+        listed = sorted(self.unlabeled.difference(self.labels))
+        words = ", ".join(f"`{word}`" for word in listed)
+        hint = any(one.reason == "unlabeled" for one in lost) and listed
+        mend = f" (if {words} is a label of yours, take it off `data.unlabeled`)" if hint else ""
+        return f"check `data.columns`, mend the rows, or raise the limit{mend}"
+
+    def _read_gold(self, value: object, origin: str) -> tuple[str | None, str | None]:
+        """Read the gold answer: (answer, None), or (None, why there is none)."""
+        if self.answers == "texts":
+            gold, missing = read_answer(value, origin), "no-answer"
+        else:
+            gold, missing = read_gold(value, origin, self.unlabeled, self.labels), "unlabeled"
+        return gold, missing if gold is None else None
 
     def _identify(self, part: str, table: Table, index: int) -> str:
         """Return a row's id: its own, or the part and its place there."""
@@ -104,6 +123,22 @@ def read_gold(value: object, origin: str, unlabeled: Collection[str], labels: Co
     """Read a gold label, or None where a word stands for "no label" and is not itself one of the labels."""
     gold = read_label(value, origin)
     return None if gold in unlabeled and gold not in labels else gold
+
+
+def read_answer(value: object, origin: str) -> str | None:
+    """Read a gold answer that is a text of any length or a number, or None where it is no usable text.
+
+    Numbers are read as labels are (5 and 5.0 are `5`, -1 is `-1`); a text keeps all but the white space around it.
+    """
+    if isinstance(value, str):
+        return value.strip() if judge_text(value) is None else None
+    if value is None or isinstance(value, int | float):
+        return read_label(value, origin)
+    raise DataError(
+        f"{origin}: an answer must be a text or a number",
+        value=type(value).__name__,
+        remedy="check `columns.label`; several answers a row are not supported",
+    )
 
 
 def read_label(value: object, origin: str, column: str | None = None) -> str | None:

@@ -1,4 +1,4 @@
-"""What a row becomes: an example with an id, its text or two and its gold label; and the data set they form."""
+"""What a row becomes: an example with an id, its text or two and its gold answer; and the data set they form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Example:
     split: str
     text: str
     gold: str | None
-    """The label; None where it is not known, which only rows to be predicted may have."""
+    """The label, or the answer as a text; None where it is not known, which only rows to be predicted may have."""
     origin: str
     pair: str | None = None
     """The second text, where a row has two."""
@@ -35,7 +35,7 @@ class Dropped:
     """Rows left out for one reason, in one split: how many, and where the first few stand."""
 
     reason: str
-    """`empty`, `unlabeled`, `not-text`, `duplicate`."""
+    """`empty`, `unlabeled`, `no-answer`, `not-text`, `duplicate`."""
     split: str
     count: int
     origins: tuple[str, ...]
@@ -63,13 +63,15 @@ class DataReport:
     source: str
     """The source in words, with its resolved revision or hash."""
     balance: Mapping[str, Mapping[str, int]]
-    """Split to label to rows."""
+    """Split to label to rows; empty where gold are texts."""
     dropped: tuple[Dropped, ...] = ()
     duplicates: tuple[Duplicates, ...] = ()
     encodings: Mapping[str, str] = field(default_factory=dict)
     """File to encoding, for those that are not UTF-8."""
     notes: tuple[str, ...] = ()
     """Anything else worth a line."""
+    rows: Mapping[str, int] = field(default_factory=dict)
+    """Split to rows."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,9 @@ class DataSet:
 
     examples: Mapping[str, tuple[Example, ...]]
     labels: tuple[str, ...]
+    """Empty where gold are texts."""
     fingerprint: str
-    """SHA-256 over ids, texts, labels, groups and splits, in order."""
+    """SHA-256 over ids, texts, gold, labels, groups and splits, in order."""
     report: DataReport
 
 

@@ -16,19 +16,22 @@ from whichtune.data.splitting import cut_splits, take
 from whichtune.errors import DataError, did_you_mean
 from whichtune.fetch.fingerprint import fingerprint_texts
 from whichtune.spec.sources import DataSpec
+from whichtune.spec.tasks import Answers
 
 Splits = Mapping[str, Sequence[Example]]
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
-def load_data(spec: DataSpec) -> DataSet:
+def load_data(spec: DataSpec, answers: Answers = "labels") -> DataSet:
     """Read, clean, split and size the data of a study; each fault is one message with its remedy.
 
-    Duplicates are counted among the rows that the study uses; where they are to be dropped, among all rows, before
-    sizes are taken, so that the sizes are met.
+    Where answers are texts there are no labels to name, count, note or draw by. Duplicates are counted among the rows
+    that the study uses; where they are to be dropped, among all rows, before sizes are taken, so that the sizes are
+    met.
     """
+    spec = _without_labels(spec) if answers == "texts" else spec
     source = read_source(spec.source, spec.columns)
-    sieve = Sieve(spec.columns, frozenset(spec.unlabeled), spec.labels or ())
+    sieve = Sieve(spec.columns, frozenset(spec.unlabeled), spec.labels or (), answers)
     whole = _cut(spec, _sift(spec, source, sieve))
     if spec.duplicates == "keep":
         chosen = _size(spec, whole)
@@ -39,21 +42,32 @@ def load_data(spec: DataSpec) -> DataSet:
         duplicates = count_duplicates(whole, families)
         left, gone = _drop(spec, whole, families)
         chosen = _size(spec, left)
-    labels = choose_labels(spec.labels, chosen)
+    labels: tuple[str, ...] = ()
+    about_labels: list[str] = []
+    if answers == "labels":
+        labels = choose_labels(spec.labels, chosen)
+        about_labels = [*_note_rare(labels, chosen), *_note_conflicts(spec, whole, chosen, families)]
     report = DataReport(
         source=source.source,
-        balance={name: _balance(rows, labels) for name, rows in chosen.items()},
+        balance={name: _balance(rows, labels) for name, rows in chosen.items()} if labels else {},
         dropped=(*sieve.tell(), *gone),
         duplicates=duplicates,
         encodings={table.name: table.encoding for table in source.parts.values() if table.encoding},
-        notes=(
-            *source.notes,
-            *_note_sizes(spec, chosen),
-            *_note_rare(labels, chosen),
-            *_note_conflicts(spec, whole, chosen, families),
-        ),
+        notes=(*source.notes, *_note_sizes(spec, chosen), *about_labels),
+        rows={name: len(rows) for name, rows in chosen.items()},
     )
     return DataSet(chosen, labels, fingerprint_data(chosen, labels), report)
+
+
+def _without_labels(spec: DataSpec) -> DataSpec:
+    """Return the spec for answers that are texts: rows are drawn by their ids alone, whatever `stratify` says."""
+    if spec.labels is not None:
+        raise DataError(
+            f"`data.labels` is given, but this task has no labels: its answers are the texts of `{spec.columns.label}`",
+            value=", ".join(spec.labels),
+            remedy="leave `data.labels` out, or choose a task that is answered by a label",
+        )
+    return spec.model_copy(update={"split": spec.split.model_copy(update={"stratify": False})})
 
 
 def _note_rare(labels: Sequence[str], splits: Splits) -> Iterator[str]:
@@ -84,7 +98,7 @@ def choose_labels(given: tuple[str, ...] | None, splits: Splits) -> tuple[str, .
 
 
 def fingerprint_data(splits: Splits, labels: Sequence[str]) -> str:
-    """Hash ids, texts, labels, groups and splits, in order."""
+    """Hash ids, texts, gold answers, labels, groups and splits, in order."""
     examples = [(name, one) for name in SPLITS for one in splits[name]]
     plain = all(one.pair is None and one.group is None for _, one in examples)
     form = [] if plain else ["second texts and groups"]
@@ -99,7 +113,8 @@ def _sift(spec: DataSpec, source: Rows, sieve: Sieve) -> dict[str, list[Example]
         sifted[part] = sieve.sift(part, table)
         sieve.require_usable(part, table, spec.drop_limit)
         if not sifted[part]:
-            raise DataError(f"{table.name} has no usable rows", remedy="give a file with rows below its header")
+            remedy = "check `data.columns`" if len(table) else "give a file with rows below its header"
+            raise DataError(f"{table.name} has no usable rows", remedy=remedy)
     return sifted
 
 

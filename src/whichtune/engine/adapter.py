@@ -3,7 +3,8 @@
 adapter/
   adapter.safetensors     the trained tensors, head included
   adapter.json            backbone, method, task, head, streams, labels
-  sample.json             a few rows (a text, or a text and its second), and the logits the trained model gave for them
+  sample.json             a few rows (text, second text, answer), and what the trained model gave for them: logits, or
+                          where answers are written the scores of their tokens
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from whichtune.engine.build import build_assembly
 from whichtune.engine.tolerances import TOLERANCES, distance
 from whichtune.errors import AdapterError, RecordError
 from whichtune.fetch.atomic import write_text, writing
+from whichtune.layers.heads import HeadRequest
 from whichtune.models.backbone import Backbone
 from whichtune.models.batch import collate
 from whichtune.spec.backbones import BackboneSpec
 from whichtune.spec.methods import MethodSpec
 from whichtune.spec.seeds import Streams
+from whichtune.spec.sources import Columns
 from whichtune.spec.tasks import TaskSpec
 from whichtune.tasks import build_task
 from whichtune.tasks.contract import Task
@@ -49,11 +52,17 @@ class AdapterCard(BaseModel):
     method: MethodSpec
     task: TaskSpec
     labels: tuple[str, ...]
+    columns: Columns = Columns()
+    """Which column held what in training; templates of prompts may name them."""
     outputs: int
     head_dropout: float
     max_length: int
     seed: int
     stream: int
+
+    def build_task(self) -> Task:
+        """Build the task it was trained for."""
+        return build_task(self.task, self.labels, self.columns)
 
 
 def save_adapter(folder: Path, assembly: Assembly, card: AdapterCard, rows: Sequence[Example]) -> int:
@@ -62,8 +71,8 @@ def save_adapter(folder: Path, assembly: Assembly, card: AdapterCard, rows: Sequ
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in assembly.attachment.saved.items()}
     with writing(folder / "adapter.safetensors") as temporary:
         save_file(tensors, temporary)
-    sample = [[row.text, row.pair] for row in rows]
-    logits = sample_logits(assembly, build_task(card.task, card.labels), rows, card.max_length)
+    sample = [[row.text, row.pair, row.gold] for row in rows]
+    logits = sample_logits(assembly, card.build_task(), rows, card.max_length)
     write_text(folder / "sample.json", json.dumps({"rows": sample, "logits": logits.tolist()}))
     write_text(folder / "adapter.json", card.model_dump_json(indent=1))
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
@@ -84,7 +93,8 @@ def load_adapter(folder: Path, backbone: Backbone) -> Assembly:
     card = load_card(folder)
     if backbone.fingerprint != card.weights:
         raise AdapterError(f"{folder}: trained on weights {card.weights[:12]}, not on {backbone.fingerprint[:12]}")
-    assembly = build_assembly(backbone, card.method, card.outputs, card.head_dropout, Streams(card.seed, card.stream))
+    streams = Streams(card.seed, card.stream)
+    assembly = build_assembly(backbone, card.method, HeadRequest(card.outputs), card.head_dropout, streams)
     try:
         _fill(folder, assembly)
     except BaseException:
@@ -94,11 +104,11 @@ def load_adapter(folder: Path, backbone: Backbone) -> Assembly:
 
 
 def sample_logits(assembly: Assembly, task: Task, rows: Sequence[Example], max_length: int) -> Tensor:
-    """Return the unmerged logits of a few rows in one batch, on the CPU in fp32."""
+    """Return the unmerged logits of a few rows in one batch (or what stands for them), on the CPU in fp32."""
     encoded = task.encode(rows, assembly.backbone.encoder, max_length)
     batch = collate(encoded, range(len(encoded))).to(assembly.device)
     with assembly.predicting(merge=False):
-        return assembly(batch).float().cpu()
+        return task.sample(assembly(batch), batch.targets).float().cpu()
 
 
 def check_adapter(folder: Path, backbone: Backbone) -> dict[str, Any]:
@@ -106,12 +116,12 @@ def check_adapter(folder: Path, backbone: Backbone) -> dict[str, Any]:
     card = load_card(folder)
     stored = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
     rows = [
-        Example(str(place), "sample", text, None, f"sample.json:{place}", pair)
-        for place, (text, pair) in enumerate(stored["rows"], start=1)
+        Example(str(place), "sample", text, gold[0] if gold else None, f"sample.json:{place}", pair)
+        for place, (text, pair, *gold) in enumerate(stored["rows"], start=1)
     ]
     assembly = load_adapter(folder, backbone)
     try:
-        logits = sample_logits(assembly, build_task(card.task, card.labels), rows, card.max_length)
+        logits = sample_logits(assembly, card.build_task(), rows, card.max_length)
     finally:
         assembly.attachment.detach()
     apart = distance(logits, torch.tensor(stored["logits"]))

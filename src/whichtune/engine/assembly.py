@@ -30,15 +30,14 @@ class Assembly:
     @property
     def device(self) -> torch.device:
         """Where the tensors are."""
-        return next(self.head.parameters()).device
+        return self.backbone.device
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Return the outputs of a batch, [B, outputs]: the whole way from token ids, in five lines."""
+        """Return the outputs of a batch, [B, outputs] or [T, vocabulary]: the whole way from token ids."""
         embedded = self.backbone.embed(batch)
         rows, layout = self.attachment.inputs(embedded, batch.layout)
         hidden = self.backbone.run(rows, layout, batch.segments)
-        pooled = self.backbone.pool(hidden, layout, self.attachment.pooling)
-        return self.head(pooled)
+        return self.head.answer(self.backbone, hidden, layout, self.attachment.pooling)
 
     @contextmanager
     def fitting(self) -> Generator[None]:

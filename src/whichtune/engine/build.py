@@ -8,7 +8,7 @@ import torch
 
 from whichtune.engine.assembly import Assembly
 from whichtune.errors import UnsupportedError
-from whichtune.layers.heads import Head, HeadRequest
+from whichtune.layers.heads import ClassHead, Head, HeadRequest, TokenHead
 from whichtune.layers.masks import StepKey
 from whichtune.methods import TUNERS
 from whichtune.models.backbone import Backbone, LoadRequest
@@ -17,15 +17,14 @@ from whichtune.spec.seeds import Streams
 
 
 def build_assembly(
-    backbone: Backbone, method: MethodSpec, outputs: int, head_dropout: float, streams: Streams
+    backbone: Backbone, method: MethodSpec, request: HeadRequest, head_dropout: float, streams: Streams
 ) -> Assembly:
     """Attach a tuner to a backbone; every new tensor is drawn from the trial's own streams."""
     tuner = TUNERS[type(method)]
-    request = HeadRequest(outputs)
     reason = tuner.supports(method, backbone.anatomy, request)
     if reason is not None:
         raise UnsupportedError(reason)
-    head = Head(backbone.anatomy.head, backbone.hidden, request, head_dropout)
+    head = build_head(backbone, request, head_dropout)
     head.initialise(streams.derive("initialisation", "head"))
     head.to(backbone.device)
     assembly = Assembly(backbone, head, tuner.attach(backbone, head, method, StepKey(streams)))
@@ -33,9 +32,26 @@ def build_assembly(
     return assembly
 
 
+def build_head(backbone: Backbone, request: HeadRequest, dropout: float) -> Head:
+    """Make the head that a task asks for; one that writes needs a backbone that scores tokens."""
+    if request.tokens:
+        require_speaking(backbone)
+        return TokenHead()
+    return ClassHead(backbone.anatomy.head, backbone.hidden, request, dropout)
+
+
+def require_speaking(backbone: Backbone) -> None:
+    """Raise where a backbone scores no tokens, so that it can answer nothing in words."""
+    if backbone.output is None:
+        raise UnsupportedError(
+            f"the answer is written in words, and the family '{backbone.anatomy.family}' scores no next token here"
+        )
+
+
 def request_load(method: MethodSpec, attention: str) -> LoadRequest:
     """Return how a backbone must be loaded for a method, under the study's attention kernel."""
-    return replace(TUNERS[type(method)].needs(method), attention=attention)
+    tuner = TUNERS.get(type(method))
+    return replace(LoadRequest() if tuner is None else tuner.needs(method), attention=attention)
 
 
 def _require_whole_precision(assembly: Assembly) -> None:

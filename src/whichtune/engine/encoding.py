@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from whichtune.fetch.atomic import writing
 from whichtune.models.batch import Encoded
 from whichtune.models.encoder import TextEncoder
 from whichtune.spec.digest import digest
-from whichtune.tasks.contract import Task
+from whichtune.tasks.contract import Task, WrittenTask
 
 ENCODING_VERSION = 2
 """Raised when the same texts would be encoded otherwise."""
@@ -25,7 +26,8 @@ def encode_splits(data: DataSet, task: Task, encoder: TextEncoder, max_length: i
 def _encode_split(data: DataSet, split: str, task: Task, encoder: TextEncoder, where: tuple[int, Path]) -> Encoded:
     max_length, cache = where
     tokens = [encoder.fingerprint, encoder.vocabulary, encoder.max_positions, max_length]
-    key = digest([ENCODING_VERSION, data.fingerprint, split, *tokens, list(task.labels), task.spec], 32)
+    written = [cast(WrittenTask, task).asking.recipe.fingerprint, encoder.ends] if task.head().tokens else []
+    key = digest([ENCODING_VERSION, data.fingerprint, split, *tokens, list(task.labels), task.spec, *written], 32)
     path = cache / "encoded" / f"{key}.npz"
     if path.is_file():
         return _read(path)
@@ -41,15 +43,19 @@ def _write(path: Path, encoded: Encoded) -> None:
         "targets": encoded.targets,
         "over_long": np.array(encoded.over_long, np.int64),
     }
-    if encoded.segments is not None:
-        columns["segments"] = encoded.segments
+    optional = {"segments": encoded.segments, "starts": encoded.starts}
+    columns |= {name: column for name, column in optional.items() if column is not None}
     with writing(path) as temporary, temporary.open("wb") as handle:
         np.savez(handle, **columns)  # type: ignore[arg-type]
 
 
 def _read(path: Path) -> Encoded:
     with np.load(path) as stored:
-        segments = stored.get("segments")
         return Encoded(
-            stored["tokens"], stored["offsets"], stored["targets"], segments, tuple(stored["over_long"].tolist())
+            tokens=stored["tokens"],
+            offsets=stored["offsets"],
+            targets=stored["targets"],
+            segments=stored.get("segments"),
+            over_long=tuple(stored["over_long"].tolist()),
+            starts=stored.get("starts"),
         )

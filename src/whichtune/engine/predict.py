@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from time import perf_counter
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,10 +12,12 @@ import torch
 from whichtune.data.examples import Example
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.optimizing import Arithmetic
+from whichtune.engine.speaking import Speaker
+from whichtune.engine.writing import Interview, answer_in_words
 from whichtune.errors import NonFiniteError
 from whichtune.models.batch import Batch, Encoded, collate
 from whichtune.records.predictions import Predictions
-from whichtune.tasks.contract import Task
+from whichtune.tasks.contract import HeadTask, Task, WrittenTask
 from whichtune.tasks.scored import Scored, gather
 
 
@@ -38,6 +41,20 @@ def predict(
         return answer_rows(assembly, task, split, rows, size, arithmetic), merged
 
 
+def glance(
+    assembly: Assembly,
+    task: WrittenTask,
+    split: str,
+    rows: tuple[Sequence[Example], Encoded],
+    size: int,
+    arithmetic: Arithmetic,
+) -> Predictions:
+    """Measure a split while training a model that answers in words: its loss, without writing anything."""
+    with assembly.predicting():
+        speaker = Speaker(assembly.backbone, arithmetic, assembly.attachment.inputs)
+        return answer_in_words(Interview(speaker, task.asking, size, depth="glance"), split, *rows)
+
+
 def answer_rows(
     assembly: Assembly,
     task: Task,
@@ -48,6 +65,11 @@ def answer_rows(
 ) -> Predictions:
     """Predict every row once with a model that is in its predicting state already, in the examples' order."""
     examples, encoded = rows
+    if task.head().tokens:
+        speaker = Speaker(assembly.backbone, arithmetic, assembly.attachment.inputs)
+        seed = 0 if assembly.attachment.key is None else assembly.attachment.key.streams.seed
+        return answer_in_words(Interview(speaker, cast(WrittenTask, task).asking, size, seed), split, *rows)
+    task = cast(HeadTask, task)
     parts: list[Scored] = []
     places: list[np.ndarray] = []
     seconds: list[np.ndarray] = []

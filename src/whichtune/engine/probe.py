@@ -6,21 +6,22 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from time import perf_counter
 
+import torch
 from torch import Tensor
 
 from whichtune.engine.fit import Run, advance
-from whichtune.engine.predict import by_length
+from whichtune.engine.latencies import measure_latencies, time_speaking
+from whichtune.engine.prompting import PrompterTrial
 from whichtune.engine.trial import TunerTrial
 from whichtune.measure.device import synchroniser
 from whichtune.measure.energy import choose_energy_meter
 from whichtune.measure.flops import Flops, count_flops
-from whichtune.measure.latency import measure_latency
 from whichtune.measure.memory import CudaMeter, choose_meter, read_device_bytes, saved_bytes
-from whichtune.models.batch import Batch, Encoded, collate
-from whichtune.records.trial import AloneCost, LatencyFigures
+from whichtune.measure.modes import modes
+from whichtune.models.batch import Batch
+from whichtune.records.trial import AloneCost
 from whichtune.spec.training import MeasureSpec
 
 WARM_UP_STEPS = 2
@@ -50,7 +51,25 @@ def probe(trial: TunerTrial, measure: MeasureSpec) -> AloneCost:
     cost.tokens_per_step = statistics.fmean(timed.tokens)
     _saved(run, cost)
     _flops(run, cost)
-    cost.latencies = list(_latencies(trial, run, measure))
+    cost.latencies = list(measure_latencies(trial, measure))
+    return cost
+
+
+def probe_prompter(trial: PrompterTrial, measure: MeasureSpec) -> AloneCost:
+    """Measure what asking costs; nothing is trained."""
+    cost = AloneCost(steps=0)
+    names = ("step_seconds", "examples_per_step", "tokens_per_step", "saved_bytes", "forward_flops", "backward_flops")
+    cost.unmeasured = dict.fromkeys(names, "nothing is trained")
+    meter, why = choose_meter(trial.speaker.device)
+    if meter is not None:
+        meter.reset()
+    with modes((), trial.speaker.backbone.trunk), torch.no_grad():
+        prompts = trial.encode("validation").prompts()
+        cost.latencies = list(time_speaking(trial.speaker, prompts, trial.batch, measure, plain=True))
+    cost.peak_bytes = None if meter is None else meter.read()
+    others = ("peak_bytes", "reserved_bytes", "device_bytes", "energy_joules")
+    told = why or "not measured for a method that is not trained"
+    cost.unmeasured |= {name: told for name in others if getattr(cost, name) is None}
     return cost
 
 
@@ -96,7 +115,9 @@ def _saved(run: Run, cost: AloneCost) -> None:
     """Count what the forward pass of one batch keeps for its backward pass; weights are kept by reference."""
     assembly = run.assembly
     batch = next(run.batches)[0].to(assembly.device)
-    states = [*assembly.backbone.trunk.parameters(), *assembly.backbone.trunk.buffers(), *assembly.head.parameters()]
+    trunk = assembly.backbone.trunk
+    states = [*trunk.parameters(), *trunk.buffers(), *assembly.head.parameters()]
+    states += [] if assembly.backbone.output is None else list(assembly.backbone.output.buffers())
     with assembly.fitting(), run.arithmetic.forward(), saved_bytes(states) as kept:
         assembly(batch)
     cost.saved_bytes = kept.reading.value
@@ -119,29 +140,3 @@ def _summed_loss(run: Run, batch: Batch) -> Tensor:
     with run.arithmetic.forward():
         outputs = run.assembly(batch)
     return run.task.loss(outputs, batch.targets)[0]
-
-
-def _latencies(trial: TunerTrial, run: Run, measure: MeasureSpec) -> Iterator[LatencyFigures]:
-    """Time the forward pass of one row and of a whole evaluation batch, unmerged and merged."""
-    encoded, assembly = trial.material.encoded["validation"], trial.assembly
-    ways = (False, True) if assembly.attachment.merge is not None else (False,)
-    wait = synchroniser(assembly.device)
-    for batch in _batches(encoded, trial.evaluation_batch):
-        moved = batch.to(assembly.device)
-        rows = len(batch.rows)
-        repeats = measure.latency_repeats if rows == 1 else max(3, measure.latency_repeats // 5)
-        for merge in ways:
-            with assembly.predicting(merge=merge) as merged, run.arithmetic.forward():
-                took = measure_latency(partial(assembly, moved), repeats=repeats, warm_up=2, synchronise=wait)
-            yield LatencyFigures(
-                batch=rows, merged=merged, median_seconds=took.median_seconds, p95_seconds=took.p95_seconds
-            )
-
-
-def _batches(encoded: Encoded, size: int) -> Iterator[Batch]:
-    """One row of middling length, and the middle batch of an evaluation."""
-    middle = int(encoded.lengths.argsort(kind="stable")[len(encoded) // 2])
-    yield collate(encoded, [middle])
-    if size > 1 and len(encoded) > 1:
-        batches = -(-len(encoded) // size)
-        yield next(islice(by_length(encoded, size), batches // 2, None))

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import torch
 
@@ -16,7 +16,7 @@ from whichtune.engine.batches import plan_steps, step_batches
 from whichtune.engine.fit import Listener, Run, StepFigures, fit
 from whichtune.engine.guards import require_only, require_room
 from whichtune.engine.optimizing import Arithmetic, build_optimizer, build_schedule
-from whichtune.engine.predict import predict
+from whichtune.engine.predict import glance, predict
 from whichtune.engine.stopping import Keeper
 from whichtune.engine.weighting import weigh_classes
 from whichtune.layers.masks import StepKey
@@ -30,7 +30,7 @@ from whichtune.records.trial import Parameters, SplitScores
 from whichtune.spec.method_base import TunerBase
 from whichtune.spec.methods import MethodSpec
 from whichtune.spec.training import TrainingSpec
-from whichtune.tasks.contract import Task
+from whichtune.tasks.contract import Task, WrittenTask
 
 EVALUATED = ("validation", "test")
 
@@ -53,6 +53,8 @@ class Outcome:
     epochs: float | None = None
     kept_step: int | None = None
     merged: bool | None = None
+    encoded: Mapping[str, Encoded] = field(default_factory=dict)
+    """The rows as they were asked, where they are not those of the material."""
 
 
 class CurveWriter:
@@ -142,10 +144,9 @@ class TunerTrial:
             weights=None if weights is None else torch.from_numpy(weights).to(self.assembly.device),
         )
 
-    def _keeper(self, per_epoch: int, total: int, arithmetic: Arithmetic) -> Keeper[tuple[Predictions, bool]]:
-        def validate(step: int) -> tuple[float, tuple[Predictions, bool]]:
-            outcome = self._predict("validation", arithmetic, "validate")
-            scores = self.material.task.evaluate(outcome[0])
+    def _keeper(self, per_epoch: int, total: int, arithmetic: Arithmetic) -> Keeper[tuple[Predictions, bool] | None]:
+        def validate(step: int) -> tuple[float, tuple[Predictions, bool] | None]:
+            outcome, scores = self._validate(arithmetic)
             score, metrics = first_score(scores), {one.name: one.value for one in scores.metrics}
             for listener in self.listeners:
                 listener.on_validation(step, score, metrics)
@@ -153,6 +154,18 @@ class TunerTrial:
 
         every = self.training.validate_every or per_epoch
         return Keeper(self.training, every, total, self.assembly.attachment.saved, validate)
+
+    def _validate(self, arithmetic: Arithmetic) -> tuple[tuple[Predictions, bool] | None, SplitScores]:
+        """Score the validation split; a model that answers in words writes none of them before its training is over."""
+        task = self.material.task
+        if not task.head().tokens:
+            outcome = self._predict("validation", arithmetic, "validate")
+            return outcome, task.evaluate(outcome[0])
+        written = cast(WrittenTask, task)
+        rows = (self.material.data.examples["validation"], self.material.encoded["validation"])
+        with self.clock.phase("validate"):
+            table = glance(self.assembly, written, "validation", rows, self.evaluation_batch, arithmetic)
+        return None, written.glance(table)
 
     def _predict(self, split: str, arithmetic: Arithmetic, phase: str) -> tuple[Predictions, bool]:
         rows = (self.material.data.examples[split], self.material.encoded[split])
@@ -165,13 +178,12 @@ def run_baseline(method: MethodSpec, material: Material, clock: PhaseClock) -> O
     task, data = material.task, material.data
     train = data.examples["train"]
     with clock.phase("step"):
-        shares_of = BASELINES[type(method)].fit(train, task.targets(train), len(task.labels))
+        guess = BASELINES[type(method)].fit(train, task.targets(train), len(task.labels))
     tables: list[Predictions] = []
     for split in EVALUATED:
         examples = data.examples[split]
         with clock.phase("validate" if split == "validation" else "predict"):
-            scored = task.score_shares(shares_of(examples), task.targets(examples))
-            tables.append(task.tabulate(split, examples, scored))
+            tables.append(task.tabulate_guesses(split, examples, guess(examples)))
     return Outcome(tables)
 
 

@@ -18,7 +18,6 @@ from whichtune.engine.predict import answer_rows
 from whichtune.models.batch import Encoded
 from whichtune.models.load import load_backbone
 from whichtune.records.predictions import Predictions
-from whichtune.tasks import build_task
 from whichtune.tasks.contract import Task
 
 NEW = "new"
@@ -63,7 +62,7 @@ def open_predictor(adapter: Path, manner: Manner) -> Generator[Predictor]:
     assembly = load_adapter(adapter, backbone)
     try:
         with assembly.predicting() as merged:
-            task, arithmetic = build_task(card.task, card.labels), Arithmetic(manner.precision, manner.device)
+            task, arithmetic = card.build_task(), Arithmetic(manner.precision, manner.device)
             yield Predictor(assembly, task, card.max_length, manner.batch, arithmetic, merged)
     finally:
         assembly.attachment.detach()

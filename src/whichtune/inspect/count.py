@@ -15,6 +15,7 @@ from torch import Tensor
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.build import build_assembly
 from whichtune.errors import InputError, UnsupportedError
+from whichtune.layers.heads import HeadRequest
 from whichtune.methods import TUNERS
 from whichtune.models.backbone import Backbone
 from whichtune.models.blank import build_blank, find_config
@@ -148,7 +149,7 @@ def count_method(backbone: Backbone, name: str, method: MethodSpec, outputs: int
         return _refuse(name, method, "it trains nothing and has no parameters")
     owners = sort_tensors(backbone)
     try:
-        assembly = build_assembly(backbone, method, outputs, 0.0, Streams(0))
+        assembly = build_assembly(backbone, method, HeadRequest(outputs), 0.0, Streams(0))
     except UnsupportedError as error:
         return _refuse(name, method, str(error))
     except Exception as error:
@@ -231,6 +232,7 @@ def _added_by_theory(assembly: Assembly, head: int | None) -> int | None:
 
 def _notes(assembly: Assembly, method: MethodSpec, parts: tuple[int, int]) -> Iterable[str]:
     attachment, (trunk, head) = assembly.attachment, parts
+    yield from attachment.notes
     if attachment.theory.trainable is None and attachment.theory.reason:
         yield f"no theory: {attachment.theory.reason}"
     if isinstance(method, LoraSpec) and assembly.head.form in KEPT_TWICE:

@@ -18,6 +18,7 @@ US = "whichtune"
 PURPOSES = {
     "gpu": "energy of NVIDIA GPUs",
     "peft": "the method `peft`",
+    "quantization": "the method `qlora`",
     "tensorboard": "the tracker TensorBoard",
     "wandb": "the tracker Weights & Biases",
     "mlflow": "the tracker MLflow",

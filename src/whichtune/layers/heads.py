@@ -1,4 +1,8 @@
-"""What turns pooled hidden rows into outputs; ours, built from what a task asks for."""
+"""What turns hidden rows into outputs; ours, built from what a task asks for.
+
+A class head reads one pooled row a sequence; a token head scores every token of the vocabulary at the rows that have a
+target, through the backbone's own output head, and has no tensor of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, relu
 
+from whichtune.models.backbone import Backbone
+from whichtune.models.causal import score_tokens
 from whichtune.models.head_forms import HEAD_FORMS, HeadForm, count_head
+from whichtune.models.layout import Layout
 
-__all__ = ["Head", "HeadForm", "HeadRequest", "count_head"]
+__all__ = ["ClassHead", "Head", "HeadForm", "HeadRequest", "TokenHead", "count_head"]
 
 INITIAL_SPREAD = 0.02
 """Standard deviation of new weights, as BERT was initialised (Devlin et al. 2019)."""
@@ -23,10 +30,49 @@ class HeadRequest:
     """What a task needs from a head."""
 
     outputs: int
-    """Numbers a row."""
+    """Numbers a row; 0 where tokens are asked for."""
+
+    @property
+    def tokens(self) -> bool:
+        """Whether the answer is written in tokens, through the backbone's own output head."""
+        return self.outputs == 0
 
 
 class Head(nn.Module):
+    """What every head can do."""
+
+    @property
+    def size(self) -> int:
+        """Elements of the head, by its sizes."""
+        raise NotImplementedError
+
+    def initialise(self, seed: int) -> None:
+        """Draw the weights from a seed."""
+        raise NotImplementedError
+
+    def answer(self, backbone: Backbone, hidden: Tensor, layout: Layout, pooling: str) -> Tensor:
+        """Turn hidden rows [B, W, hidden] into outputs."""
+        raise NotImplementedError
+
+
+class TokenHead(Head):
+    """Scores of every token at the T rows that have a target: [B, W, hidden] -> [T, vocabulary]."""
+
+    @property
+    def size(self) -> int:
+        """Nothing is added: what scores tokens is the backbone's."""
+        return 0
+
+    def initialise(self, seed: int) -> None:
+        """Nothing is drawn."""
+
+    def answer(self, backbone: Backbone, hidden: Tensor, layout: Layout, pooling: str) -> Tensor:
+        """Score tokens at the targets' rows alone: over a wide vocabulary the other scores would fill the memory."""
+        assert layout.targets is not None, "batches of such tasks have targets"  # noqa: S101
+        return score_tokens(backbone, hidden[layout.targets])
+
+
+class ClassHead(Head):
     """A classifier over pooled rows: [B, hidden] -> [B, outputs].
 
     Its form is the family's own: one matrix, or a dense layer, an activation and perhaps a norm before it
@@ -41,6 +87,15 @@ class Head(nn.Module):
         self.dense = None if shape.activation is None else nn.Linear(hidden, hidden, bias=shape.bias)
         self.norm = nn.LayerNorm(hidden, bias=False) if shape.norm else None
         self.out = nn.Linear(hidden, request.outputs)
+
+    @property
+    def size(self) -> int:
+        """Elements of the head, by its sizes."""
+        return count_head(self.form, self.out.in_features, self.out.out_features)
+
+    def answer(self, backbone: Backbone, hidden: Tensor, layout: Layout, pooling: str) -> Tensor:
+        """Pool the rows the layout lets a head read, and classify each: [B, outputs]."""
+        return self(backbone.pool(hidden, layout, pooling))
 
     def initialise(self, seed: int) -> None:
         """Draw the weights from a normal distribution and set the biases to zero; a norm starts at one."""

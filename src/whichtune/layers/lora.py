@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from whichtune.errors import TrialError
 from whichtune.layers.masks import MaskSource
+from whichtune.models.quantizing import FourBitLinear
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class LoraBank(nn.Module):
     """A frozen projection with slots of adapters beside it.
 
     `transposed` says that the base keeps its weight as [in, out] (GPT-2's Conv1D). `train()` and `eval()` move
-    nothing; merging is explicit, keeps the original tensor and puts that very tensor back.
+    nothing; merging is explicit, keeps the original tensor and puts that very tensor back. A four-bit base is never
+    merged into, since rounding would lose the adapters: its dequantized twin stands in its place while merged.
     """
 
     def __init__(self, base: nn.Module, *, transposed: bool = False) -> None:
@@ -78,7 +80,7 @@ class LoraBank(nn.Module):
         self.transposed = transposed
         self.slots = nn.ModuleList()
         self.routes: Sequence[slice] | None = None
-        self._original: Tensor | None = None
+        self._original: tuple[Tensor | FourBitLinear] | None = None  # in a tuple: no module of the bank
 
     @property
     def merged(self) -> bool:
@@ -106,21 +108,33 @@ class LoraBank(nn.Module):
             raise TrialError("this LoRA bank is already merged; unmerge it first")
         if len(self.slots) != 1:
             raise TrialError(f"{len(self.slots)} adapters share this projection; only a lone one can be merged")
+        if isinstance(self.base, FourBitLinear):
+            self._original = (self.base,)
+            self.base = self.base.dequantize()
+            self._add_deltas(self.base.weight.data)
+            return
         weight: Tensor = self.base.weight.data  # type: ignore[union-attr]
         merged = weight.clone()
-        view = merged.T if self.transposed else merged
-        for adapter in self._adapters(0):
-            target = view if adapter.out is None else view[adapter.out]
-            target.copy_((target.float() + adapter.delta().to(target.device)).to(target.dtype))
-        self._original = weight
+        self._add_deltas(merged)
+        self._original = (weight,)
         self.base.weight.data = merged  # type: ignore[union-attr]
 
     def unmerge(self) -> None:
         """Put the original weight back, bit for bit."""
         if self._original is None:
             raise TrialError("this LoRA bank is not merged")
-        self.base.weight.data = self._original  # type: ignore[union-attr]
+        (original,) = self._original
+        if isinstance(original, FourBitLinear):
+            self.base = original
+        else:
+            self.base.weight.data = original  # type: ignore[union-attr]
         self._original = None
+
+    def _add_deltas(self, merged: Tensor) -> None:
+        view = merged.T if self.transposed else merged
+        for adapter in self._adapters(0):
+            target = view if adapter.out is None else view[adapter.out]
+            target.copy_((target.float() + adapter.delta().to(target.device)).to(target.dtype))
 
     def _adapt(self, projected: Tensor, rows: Tensor, slot: int) -> Tensor:
         for adapter in self._adapters(slot):

@@ -7,6 +7,7 @@ no formula for it counts as nothing; here such operations have a formula, or the
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -65,7 +66,7 @@ def count_flops(forward: Callable[[], Output], backward: Callable[[Output], obje
 
 
 def _count(run: Callable[[], Output]) -> tuple[Output, int]:
-    counter = FlopCounterMode(display=False, custom_mapping=dict(FORMULAS))
+    counter = FlopCounterMode(display=False, custom_mapping=known_formulas())
     watch = _Watch(counter.flop_registry)
     with watch, counter:  # the counter decomposes what it can; the watch sees what is left
         output = run()
@@ -130,6 +131,20 @@ def _count_dot(left: Shape, _right: Shape, *_: Any, **__: Any) -> int:
 def _count_added_product(_added: Shape, left: Shape, right: Shape, *_: Any, **__: Any) -> int:
     """A product of matrices, or of stacks of them, added to something: 2 m n k for each."""
     return 2 * prod(left) * right[-1]
+
+
+def _count_four_bit(rows: Shape, _packed: Shape, shape: Shape, *_: Any, **__: Any) -> int:
+    """A product with packed weights that stand for a matrix [out, in]; unpacking them is no product."""
+    return 2 * prod(rows) * shape[0]
+
+
+def known_formulas() -> dict[Any, Callable[..., int]]:
+    """Formulas for what torch counts as nothing; those of a library are there once it is loaded."""
+    found = dict(FORMULAS)
+    if "bitsandbytes" in sys.modules:
+        packed = torch.ops.bitsandbytes
+        found |= {packed.gemm_4bit: _count_four_bit, packed.gemv_4bit: _count_four_bit}
+    return found
 
 
 aten = torch.ops.aten

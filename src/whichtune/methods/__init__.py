@@ -4,24 +4,29 @@ from typing import Any
 
 from whichtune.methods.contracts import Baseline, Prompter, Tuner
 from whichtune.methods.hypothesis_only import HypothesisOnly
+from whichtune.methods.lead import Lead
 from whichtune.methods.lora import Lora
 from whichtune.methods.majority import Majority
 from whichtune.methods.peft_tuners import Peft
+from whichtune.methods.prompting import Prompting
+from whichtune.methods.qlora import Qlora
 from whichtune.methods.soft_prompts import PromptTuning, PTuning
 from whichtune.methods.whole_parts import Full, LastParts
+from whichtune.spec.lora import LoraSpec, QloraSpec
 from whichtune.spec.methods import (
     FrozenFeaturesSpec,
     FullSpec,
     HypothesisOnlySpec,
     LastLayersSpec,
-    LoraSpec,
+    LeadSpec,
     MajoritySpec,
 )
 from whichtune.spec.peft import PeftSpec
+from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.soft_prompts import PromptTuningSpec, PTuningSpec
 
-BASELINES: dict[type, Baseline] = {MajoritySpec: Majority(), HypothesisOnlySpec: HypothesisOnly()}
-PROMPTERS: dict[type, Prompter] = {}
+BASELINES: dict[type, Baseline] = {MajoritySpec: Majority(), HypothesisOnlySpec: HypothesisOnly(), LeadSpec: Lead()}
+PROMPTERS: dict[type, Prompter] = {PromptingSpec: Prompting()}
 TUNERS: dict[type, Tuner] = {
     FullSpec: Full(),
     LastLayersSpec: LastParts(),
@@ -29,6 +34,7 @@ TUNERS: dict[type, Tuner] = {
     PromptTuningSpec: PromptTuning(),
     PTuningSpec: PTuning(),
     LoraSpec: Lora(),
+    QloraSpec: Qlora(),
     PeftSpec: Peft(),
 }
 BUILDERS: dict[type, Any] = BASELINES | PROMPTERS | TUNERS

@@ -1,7 +1,7 @@
 """The three families of methods. The engine knows families, never a method's name.
 
 baselines   need no backbone
-prompters   turn an example into a prompt and a completion into an answer; they train nothing
+prompters   say what stands in the prompt of an example; they train nothing
 tuners      attach something trainable to a backbone, and can take it off again
 """
 
@@ -20,8 +20,14 @@ from whichtune.layers.masks import StepKey
 from whichtune.models.anatomy import Anatomy
 from whichtune.models.backbone import Backbone, LoadRequest
 from whichtune.models.layout import Layout
+from whichtune.prompts.choosing import Chooser, Neighbours
+from whichtune.prompts.prompt import Recipe
+from whichtune.spec.seeds import Streams
+from whichtune.spec.tasks import TaskSpec
 
 Inputs = Callable[[Tensor, Layout], tuple[Tensor, Layout]]
+Guesser = Callable[[Sequence[Example]], np.ndarray | list[str]]
+"""From rows to label shares [rows, labels], or to texts where answers are texts."""
 
 
 def unchanged(embedded: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
@@ -75,6 +81,8 @@ class Attachment:
     """Modules the method's targets matched, by full path."""
     added: int = 0
     """Elements that stand beside trunk and head."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the results should know about the attaching."""
 
 
 class Tuner(Protocol):
@@ -99,22 +107,26 @@ class Baseline(Protocol):
     deterministic: bool
     """No randomness: one trial is enough."""
 
-    def fit(
-        self, examples: Sequence[Example], targets: np.ndarray, labels: int
-    ) -> Callable[[Sequence[Example]], np.ndarray]:
-        """Learn from training rows; return a function from examples to label shares [rows, labels]."""
+    def fit(self, examples: Sequence[Example], targets: np.ndarray, labels: int) -> Guesser:
+        """Learn from training rows; `labels` is 0 where answers are texts."""
         ...
 
 
 class Prompter(Protocol):
-    """Turn an example into a prompt, and a completion into an answer."""
+    """Choose what stands in front of each row; prompts are made, and completions read, by the task's own words."""
 
-    def prompt(self, example: Example, pool: Sequence[Example], spec: Any) -> str:
-        """Return the whole prompt; it depends on the example, the pool and the streams, never on order or batch."""
+    def choose(
+        self, spec: Any, recipe: Recipe, train: Sequence[Example], streams: Streams, neighbours: Neighbours | None
+    ) -> Chooser:
+        """Return what chooses the examples of each row, whatever order, batch or worker it comes in."""
         ...
 
-    def parse(self, completion: str, labels: Sequence[str], spec: Any) -> str | None:
-        """Read the answer, or return None where it cannot be read."""
+    def needs_neighbours(self, spec: Any, recipe: Recipe) -> bool:
+        """Whether the engine must hand `neighbours` in."""
+        ...
+
+    def draws(self, spec: Any, task: TaskSpec) -> bool:
+        """Whether there is randomness: without, one trial is enough."""
         ...
 
 

@@ -25,7 +25,7 @@ class HypothesisOnly:
 
     def fit(
         self, examples: Sequence[Example], targets: np.ndarray, labels: int
-    ) -> Callable[[Sequence[Example]], np.ndarray]:
+    ) -> Callable[[Sequence[Example]], np.ndarray | list[str]]:
         """Fit on the second texts; where none holds a word, or all rows have one label, the labels' shares are left."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.feature_extraction.text import CountVectorizer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from torch import nn
@@ -16,22 +16,22 @@ from whichtune.methods.targets import Target, resolve_targets, weight_of, widths
 from whichtune.methods.whole_parts import no_formula, size_of, still
 from whichtune.models.anatomy import Anatomy
 from whichtune.models.backbone import Backbone, LoadRequest
-from whichtune.models.count import count_parameters
-from whichtune.spec.methods import LoraSpec
+from whichtune.models.count import count_parameters, logical_shape
+from whichtune.spec.lora import LoraBase
 
 
 class Lora:
     """Adapters on the targets; everything else of the trunk stays frozen, but for the biases that are asked for."""
 
-    def supports(self, spec: LoraSpec, anatomy: Anatomy, request: HeadRequest) -> str | None:
+    def supports(self, spec: LoraBase, anatomy: Anatomy, request: HeadRequest) -> str | None:
         """Any trunk with linear projections will do; missing targets are named when attaching."""
         return None
 
-    def needs(self, spec: LoraSpec) -> LoadRequest:
+    def needs(self, spec: LoraBase) -> LoadRequest:
         """No special loading."""
         return LoadRequest()
 
-    def attach(self, backbone: Backbone, head: Head, spec: LoraSpec, key: StepKey) -> Attachment:
+    def attach(self, backbone: Backbone, head: Head, spec: LoraBase, key: StepKey) -> Attachment:
         """Wrap the targets into banks of one slot."""
         targets = resolve_targets(backbone, spec.targets)
         openings = Openings()
@@ -56,20 +56,31 @@ class Lora:
             key=key,
             matched=tuple(dict.fromkeys(target.path for target in targets)),
             added=sum(count_parameters(adapter) for adapter in adapters.values()),
+            notes=tuple(note_wide_ranks(spec, adapters.values())),
         )
 
 
-def build_adapters(backbone: Backbone, spec: LoraSpec, targets: list[Target], key: StepKey) -> dict[str, LoraAdapter]:
+def build_adapters(backbone: Backbone, spec: LoraBase, targets: list[Target], key: StepKey) -> dict[str, LoraAdapter]:
     """Make one initialised adapter a target, with one dropout mask per shared input."""
     shape = LoraShape(spec.rank, spec.alpha, spec.rslora)
     masks = {target.reads: MaskSource(key, target.reads, spec.dropout) for target in targets}
     adapters: dict[str, LoraAdapter] = {}
     for target in targets:
         weight = weight_of(backbone, target)
-        adapter = LoraAdapter(shape, widths(weight.shape, target), masks[target.reads], target.out)
+        adapter = LoraAdapter(shape, widths(logical_shape(weight), target), masks[target.reads], target.out)
         adapter.initialise(key.streams.derive("initialisation", "lora", adapter_name(target)))
         adapters[adapter_name(target)] = adapter.to(weight.device)
     return adapters
+
+
+def note_wide_ranks(spec: LoraBase, adapters: Iterable[LoraAdapter]) -> Iterator[str]:
+    """Say how many adapters have a rank that their projection is too narrow for; they run as asked."""
+    narrow = [least for adapter in adapters if (least := min(adapter.down.shape[1], len(adapter.up))) < spec.rank]
+    if narrow:
+        yield (
+            f"rank {spec.rank} is above the width of {len(narrow)} adapted projections (the narrowest: {min(narrow)}): "
+            "their change has that width as its rank at most, and the rest costs without adding"
+        )
 
 
 def adapter_name(target: Target) -> str:
@@ -95,7 +106,7 @@ def put_module(root: nn.Module, path: str, module: nn.Module) -> None:
     setattr(root.get_submodule(parent), name, module)
 
 
-def opened_biases(backbone: Backbone, spec: LoraSpec, targets: list[Target]) -> dict[str, nn.Parameter]:
+def opened_biases(backbone: Backbone, spec: LoraBase, targets: list[Target]) -> dict[str, nn.Parameter]:
     """Return the trunk's biases that train: none, all, or those of the adapted modules."""
     everything = trunk_parameters(backbone)
     if spec.bias == "all":
@@ -106,7 +117,7 @@ def opened_biases(backbone: Backbone, spec: LoraSpec, targets: list[Target]) -> 
     return {}
 
 
-def count_lora(backbone: Backbone, head: Head, spec: LoraSpec, targets: list[Target]) -> Theory:
+def count_lora(backbone: Backbone, head: Head, spec: LoraBase, targets: list[Target]) -> Theory:
     """Count rank * (in + out) a target, the biases asked for and the head, from the configuration's sizes."""
     sizes = backbone.dimensions
     if sizes is None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from whichtune.errors import ModelError, did_you_mean
 from whichtune.models.backbone import Backbone
+from whichtune.models.quantizing import FourBitLinear
 
 GROUPS = {
     "attention": ("query", "key", "value", "output"),
@@ -67,8 +68,8 @@ def _by_name(backbone: Backbone, word: str) -> list[Target]:
 
 
 def is_linear(module: nn.Module) -> bool:
-    """Whether a module is one linear map, in either way of storing it."""
-    return isinstance(module, nn.Linear) or is_transposed(module)
+    """Whether a module is one linear map, in any way of storing it."""
+    return isinstance(module, nn.Linear | FourBitLinear) or is_transposed(module)
 
 
 def is_transposed(module: nn.Module) -> bool:

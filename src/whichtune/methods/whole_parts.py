@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from whichtune.errors import ModelError
-from whichtune.layers.heads import Head, HeadRequest, count_head
+from whichtune.layers.heads import Head, HeadRequest
 from whichtune.layers.masks import StepKey
 from whichtune.methods.contracts import Attachment, Openings, Theory
 from whichtune.methods.freezing import open_only, trunk_buffers, trunk_parameters
@@ -42,7 +42,9 @@ class LastParts:
     """Train the last blocks (or none), the norm and the pooler above them, and the head."""
 
     def supports(self, spec: LastLayersSpec | FrozenFeaturesSpec, anatomy: Anatomy, request: HeadRequest) -> str | None:
-        """Refuse a norm that is not there."""
+        """Refuse a norm that is not there, and to train nothing at all."""
+        if isinstance(spec, FrozenFeaturesSpec) and request.tokens and not spec.final_norm:
+            return "answers are written through the backbone's own output head: with the trunk frozen nothing is left"
         if spec.final_norm and anatomy.final_norm is None:
             return f"`final_norm` is asked for, but a {anatomy.family} trunk has no norm after its last block"
         return None
@@ -117,7 +119,7 @@ def still(backbone: Backbone, pooling: str) -> frozenset[str]:
 
 def size_of(head: Head) -> int:
     """Count a head by its sizes."""
-    return count_head(head.form, head.out.in_features, head.out.out_features)
+    return head.size
 
 
 def no_formula(backbone: Backbone) -> str:

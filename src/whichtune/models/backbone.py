@@ -17,6 +17,7 @@ from whichtune.models.batch import Batch
 from whichtune.models.encoder import TextEncoder
 from whichtune.models.layout import Layout
 from whichtune.models.output_head import OutputHead
+from whichtune.models.quantizing import Quantization
 
 POOLINGS = ("default", "first", "mean", "last")
 
@@ -29,8 +30,8 @@ class LoadRequest:
     """Type of the weights in memory; the backbone's own when left out."""
     attention: str = "sdpa"
     """Attention function, as `transformers` names it."""
-    quantization: None = None
-    """Storage format of the frozen weights; only the plain one so far."""
+    quantization: Quantization | None = None
+    """Storage of the projections of the blocks; as they are when left out."""
 
 
 @dataclass(frozen=True)

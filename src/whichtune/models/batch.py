@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ class Encoded:
     """[total tokens] int8: segment of each token (0 first text, 1 second); None where the family has none."""
     over_long: tuple[int, ...] = ()
     """Rows that were longer than allowed and lost tokens."""
+    starts: np.ndarray | None = None
+    """[rows] int64: where in each row the answer begins, behind its prompt; None where rows hold no answer."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -42,6 +44,16 @@ class Encoded:
     def lengths(self) -> np.ndarray:
         """[rows] int64: tokens of each row."""
         return np.diff(self.offsets)
+
+    def prompts(self) -> Encoded:
+        """Return the rows without their answers."""
+        if self.starts is None:
+            return self
+        kept = np.arange(len(self.tokens)) - np.repeat(self.offsets[:-1], self.lengths) < np.repeat(
+            self.starts, self.lengths
+        )
+        offsets = np.concatenate([np.zeros(1, np.int64), self.starts.cumsum()])
+        return replace(self, tokens=self.tokens[kept], offsets=offsets, starts=None)
 
     def row(self, index: int) -> np.ndarray:
         """The token ids of one row."""
@@ -86,4 +98,13 @@ def collate(encoded: Encoded, rows: Sequence[int] | np.ndarray, *, side: Side = 
     if encoded.segments is not None:
         segments = torch.zeros_like(ids)
         segments[layout.real] = torch.from_numpy(encoded.segments[flat].astype(np.int64))
-    return Batch(chosen, ids, segments, torch.from_numpy(encoded.targets[chosen]), layout)
+    if encoded.starts is None:
+        return Batch(chosen, ids, segments, torch.from_numpy(encoded.targets[chosen]), layout)
+    layout = replace(layout, targets=mark_answers(layout, torch.from_numpy(encoded.starts[chosen])))
+    return Batch(chosen, ids, segments, ids.roll(-1, dims=1)[layout.targets], layout)
+
+
+def mark_answers(layout: Layout, starts: Tensor) -> Tensor:
+    """Mark the rows whose next token belongs to the answer, [B, W] bool; the answer begins at `starts` [B]."""
+    last = layout.lengths[:, None] - 1
+    return layout.real & (layout.positions >= starts[:, None] - 1) & (layout.positions < last)

@@ -44,6 +44,14 @@ class State:
             cache.batch_repeat_interleave(count)
         return State(cache, self.real.repeat_interleave(count, dim=0))
 
+    def chosen(self, rows: Tensor) -> State:
+        """Return the given sequences, [N] int64, in that order; one may come often or not at all.
+
+        The cache is taken over.
+        """
+        self.cache.batch_select_indices(rows)
+        return State(self.cache, self.real[rows])
+
 
 def require_output(backbone: Backbone) -> OutputHead:
     """Return what scores the next token, or raise a `ModelError` where a backbone predicts none."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import prod
 
 from torch import Tensor, nn
+
+from whichtune.models.quantizing import PackedWeight
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -19,4 +22,9 @@ def count_elements(tensors: Iterable[Tensor]) -> int:
 
 def count_logical(tensor: Tensor) -> int:
     """Elements the tensor stands for: storage formats that pack several into one stored number are resolved here."""
-    return tensor.numel()
+    return prod(logical_shape(tensor))
+
+
+def logical_shape(tensor: Tensor) -> tuple[int, ...]:
+    """Shape of what the tensor stands for."""
+    return tuple(tensor.logical if isinstance(tensor, PackedWeight) else tensor.shape)

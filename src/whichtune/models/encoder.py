@@ -41,6 +41,15 @@ class TextEncoder:
     """Side on which an over-long text loses tokens."""
     chat: ChatForm | None = None
     """How the model expects a conversation to be written, or None where it was trained on none."""
+    ends: tuple[int, ...] = ()
+    """Tokens that end what the model writes, the one that it is trained to end with first; the pad token is none of
+    them unless it is the same."""
+
+    @cached_property
+    def front(self) -> tuple[int, ...]:
+        """Ids of the special tokens that the tokenizer puts in front of a text."""
+        row = self.tokenizer.encode("a")
+        return tuple(row.ids[: row.special_tokens_mask.index(0)])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -71,7 +80,7 @@ class TextEncoder:
             lengths.append(np.array([len(row.ids) for row in rows], np.int64))
             over_long += [start + place for place, row in enumerate(rows) if row.overflowing]
         tokens = np.concatenate(ids)
-        self._check_ids(tokens)
+        self.require_known(tokens)
         return Encoded(
             tokens=tokens,
             offsets=np.concatenate(lengths).cumsum(),
@@ -97,7 +106,8 @@ class TextEncoder:
         tokenizer.enable_truncation(max_length, strategy="longest_first", direction=self.cut_side)
         return tokenizer
 
-    def _check_ids(self, tokens: np.ndarray) -> None:
+    def require_known(self, tokens: np.ndarray) -> None:
+        """Raise where a token id has no row in the model's table."""
         highest = int(tokens.max(initial=0))
         if highest >= self.vocabulary:
             allowed = f"below {self.vocabulary}, the rows of the model's token table"

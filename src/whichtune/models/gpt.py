@@ -79,6 +79,11 @@ class GptCache:
         for block, (key, value) in self.pairs.items():
             self.pairs[block] = key.repeat_interleave(repeats, dim=0), value.repeat_interleave(repeats, dim=0)
 
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep the given sequences, in that order."""
+        for block, (key, value) in self.pairs.items():
+            self.pairs[block] = key[indices], value[indices]
+
 
 @dataclass
 class GptOutput:

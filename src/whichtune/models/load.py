@@ -30,6 +30,7 @@ from whichtune.models.gguf import convert_gguf, fingerprint_gguf
 from whichtune.models.gpt import read_gpt_config
 from whichtune.models.language import draw_output_head, read_output_head
 from whichtune.models.output_head import OutputHead
+from whichtune.models.quantizing import Quantization, quantize_blocks, why_not_quantized
 from whichtune.models.quiet import silence_libraries
 from whichtune.models.rehearse import rehearse
 from whichtune.models.tiny import build_random, configure_random, fingerprint_random, make_byte_tokenizer
@@ -77,7 +78,14 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 def load_backbone(spec: BackboneSpec, request: LoadRequest) -> Backbone:
     """Load what a spec names, cut it to the blocks that are kept, and find its anatomy."""
     with silence_libraries():
-        return LOADERS[type(spec)](spec, request)
+        return _quantize(LOADERS[type(spec)](spec, request), request.quantization)
+
+
+def _quantize(backbone: Backbone, how: Quantization | None) -> Backbone:
+    """Store the projections in four bits; where that cannot be, the method says so when it is attached."""
+    if how is None or why_not_quantized(backbone.trunk, backbone.anatomy) is not None:
+        return backbone
+    return replace(backbone, anatomy=quantize_blocks(backbone.trunk, backbone.anatomy, how))
 
 
 def load_folder(folder: Path, spec: BackboneBase, request: LoadRequest, origin: str) -> Backbone:
@@ -109,12 +117,21 @@ def assemble(
         pad_side=tokenizer.padding_side,
         cut_side=tokenizer.truncation_side,
         chat=read_chat_form(tokenizer),
+        ends=find_ends(tokenizer, config),
     )
     output = None if output is None else output.to(next(trunk.parameters()).dtype)
     backbone = Backbone(trunk, anatomy, config, encoder, fingerprint, origin, tuple(plan.notes), output)
     if known is None:
         rehearse(backbone)
     return backbone
+
+
+def find_ends(tokenizer: Any, config: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the tokens that end a text: the tokenizer's own first, then those the configuration lists."""
+    told = config.get("eos_token_id")
+    listed = list(told) if isinstance(told, list | tuple) else [told]
+    found = [tokenizer.eos_token_id, *listed]
+    return tuple(dict.fromkeys(token for token in found if isinstance(token, int)))
 
 
 def _load_folder(spec: FolderBackbone, request: LoadRequest) -> Backbone:

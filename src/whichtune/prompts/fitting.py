@@ -84,5 +84,5 @@ def _too_long(item: Example, tokens: int, budget_tokens: int) -> DataError:
         f"{item.origin}: the prompt is too long even without the row's text",
         value=f"{tokens:,} tokens",
         allowed=f"up to {budget_tokens:,}",
-        remedy="take fewer examples, a shorter style, or a model with a longer context",
+        remedy="take fewer examples or a shorter style, raise `training.max_length`, or choose a longer context",
     )

@@ -14,6 +14,7 @@ PROTOCOL_VERSION = 1
 """Raised when the same spec would no longer give the same outcome; part of every trial id."""
 
 Status = Literal["running", "finished", "failed", "does-not-fit", "unsupported"]
+Family = Literal["baseline", "prompter", "tuner"]
 
 
 class Record(BaseModel):
@@ -57,16 +58,28 @@ class Phase(Record):
 
 
 class LatencyFigures(Record):
-    """Forward time of one batch, warmed up and synchronised."""
+    """Time of one batch, warmed up and synchronised."""
 
     batch: int
     """Rows in the batch."""
     merged: bool
     """Whether the adapter was merged into the trunk."""
+    phase: Literal["forward", "prefill", "decode"] = "forward"
+    """One forward pass of a model with a head; running a prompt; one new token behind it."""
+    plain: bool = False
+    """The backbone without the method: neither merged nor unmerged."""
+    tokens: int | None = None
+    """Places of each row that ran: the prompt's for `prefill`, 1 for `decode`; None where that is not known."""
     median_seconds: float
     """Median over the repeats."""
     p95_seconds: float
     """95th percentile over the repeats."""
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens of the whole batch a second, by the median; None where they were not counted."""
+        known = self.tokens is not None and self.median_seconds > 0
+        return self.batch * (self.tokens or 0) / self.median_seconds if known else None
 
 
 class AloneCost(Record):
@@ -120,8 +133,8 @@ class MetricValue(Record):
     """Name, such as `accuracy`."""
     value: float | None
     """The value in the metric's own unit (shares as 0..1, losses in nats); None where it is undefined."""
-    direction: Literal["higher", "lower"]
-    """Which way is better."""
+    direction: Literal["higher", "lower", "neither"]
+    """Which way is better; `neither` describes and is never chosen by."""
     unit: Literal["share", "nats", "points", "count"]
     """What the value counts."""
 
@@ -177,6 +190,8 @@ class TrialRecord(Record):
     backbone: str | None = None
     """The user's name of the backbone; None for baselines."""
     baseline: bool = False
+    family: Family | None = None
+    """What the method is; None in older records, where `baseline` tells."""
     seed: int
     deterministic: bool = False
     """The candidate has no randomness and runs once."""
@@ -232,3 +247,8 @@ class TrialRecord(Record):
     unmeasured: dict[str, str] = Field(default_factory=dict)
     """Dotted field name to why it is None."""
     failure: Failure | None = None
+
+    @property
+    def known_family(self) -> Family:
+        """What the method is; older records, which do not say so, hold baselines and tuners only."""
+        return self.family or ("baseline" if self.baseline else "tuner")

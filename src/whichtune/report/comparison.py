@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from whichtune.records.folder import StudyFolder
 from whichtune.records.trial import TrialRecord
 from whichtune.report import notes
-from whichtune.report.costs import describe_costs, list_missing
+from whichtune.report.answers import read_answers
+from whichtune.report.costs import describe_costs, find_probe, list_missing
+from whichtune.report.groups import describe_groups, group_metric_of, list_groups
+from whichtune.report.latency import answer_latencies, describe_latencies
 from whichtune.report.model import CandidateRow, Comparison, MetricHead
 from whichtune.report.quality import (
     SPLIT,
@@ -23,8 +26,11 @@ from whichtune.report.scope import list_scope
 from whichtune.spec.read import load_stored_study
 
 
-def compare_study(folder: StudyFolder, split: str = SPLIT) -> Comparison:
-    """Compare the candidates of a study on one split: quality beside every cost, with intervals; no recommendation."""
+def compare_study(folder: StudyFolder, split: str = SPLIT, answers: int = 0) -> Comparison:
+    """Compare the candidates of a study on one split: quality beside every cost, with intervals; no recommendation.
+
+    So many rows as `answers` says are listed with what each candidate answered.
+    """
     study, _ = load_stored_study(folder.spec)
     trials, plan = folder.read_trials(), folder.read_plan()
     metrics = list_metrics(trials, split)
@@ -33,8 +39,12 @@ def compare_study(folder: StudyFolder, split: str = SPLIT) -> Comparison:
     probes = folder.read_probes()
     rows = [_describe(own, evidence[name], metrics) for name, own in grouped.items()]
     for row in rows:
-        row.costs = describe_costs(grouped[row.candidate], probes)
+        row.costs = describe_costs(grouped[row.candidate], probes, evidence[row.candidate].asked)
         row.published = notes.list_published(row, study.reference)
+    ranked = _best_first(rows, metrics)
+    latencies = [
+        one for row in ranked for one in describe_latencies(row.candidate, find_probe(grouped[row.candidate], probes))
+    ]
     pairs, amount = compare_all(evidence, metrics[0], study.margin) if metrics else ([], None)
     return Comparison(
         study=study.name,
@@ -46,7 +56,7 @@ def compare_study(folder: StudyFolder, split: str = SPLIT) -> Comparison:
         margin_amount=amount,
         trials=dict(Counter(one.status for one in trials)),
         trials_planned=None if plan is None else plan.total,
-        candidates=_best_first(rows, metrics),
+        candidates=ranked,
         unfinished=notes.list_unfinished(trials),
         pairs=pairs,
         scope=list_scope(rows, metrics[0] if metrics else None, split),
@@ -60,7 +70,17 @@ def compare_study(folder: StudyFolder, split: str = SPLIT) -> Comparison:
         data_notes=[*notes.read_data_notes(folder), *notes.list_cuts(trials)],
         shared_costs=notes.sum_shared_costs(folder),
         missing=list_missing(rows),
+        latencies=latencies,
+        latency_answers=answer_latencies(latencies, {row.candidate: row.backbone for row in rows}),
+        groups=list_groups(one.groups for one in evidence.values()),
+        group_metric=_group_metric(metrics),
+        answers=read_answers(folder, trials, split, answers),
     )
+
+
+def _group_metric(metrics: Sequence[MetricHead]) -> MetricHead | None:
+    name = group_metric_of([one.name for one in metrics])
+    return next((one for one in metrics if one.name == name), None)
 
 
 def _by_candidate(trials: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]:
@@ -71,19 +91,22 @@ def _by_candidate(trials: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]
 
 
 def _describe(trials: Sequence[TrialRecord], evidence: Evidence, metrics: Sequence[MetricHead]) -> CandidateRow:
-    any_trial = trials[0]
+    any_trial, by_group = trials[0], _group_metric(metrics)
     return CandidateRow(
         candidate=any_trial.candidate,
         method=any_trial.method,
         kind=any_trial.kind,
         backbone=any_trial.backbone,
-        baseline=any_trial.baseline,
+        baseline=any_trial.baseline or any_trial.family == "baseline",
+        family=any_trial.known_family,
         deterministic=any_trial.deterministic,
         seeds=[one.seed for one in evidence.trials],
         trial_ids=[one.id for one in evidence.trials],
         trials=dict(Counter(one.status for one in trials)),
         reason=None if evidence.trials else notes.explain_all(trials),
         quality=[describe_quality(evidence, metric) for metric in metrics] if evidence.trials else [],
+        unreadable=evidence.unreadable,
+        groups=[] if by_group is None else describe_groups(evidence.groups, by_group),
     )
 
 

@@ -12,6 +12,10 @@ from whichtune.report.model import CandidateRow, Comparison, Figure, MetricHead,
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet would run a text that starts so."""
+LATENCY_PARTS = (
+    "forward_seconds", "forward_p95_seconds", "prefill_seconds", "prefill_p95_seconds", "prefill_tokens",
+    "decode_seconds", "decode_p95_seconds", "tokens_per_second",
+)  # fmt: skip
 PAIR_HEADS = (
     "first", "second", "metric", "difference", "low", "high", "df", "p_value", "call", "sentence",
 )  # fmt: skip
@@ -21,10 +25,17 @@ Cell = str | float | int | None
 
 def render_csv(comparison: Comparison) -> str:
     """Return the candidates as CSV; an unknown value is an empty cell."""
-    heads = ["candidate", "method", "kind", "backbone", "baseline", "trainings", "trials", "reason"]
+    heads = ["candidate", "method", "kind", "backbone", "baseline", "family", "trainings", "trials", "reason"]
     heads += [f"{metric.name}_{part}" for metric in comparison.metrics for part in _PARTS]
+    heads += ["unreadable_share"]
     heads += [_cost_head(name) for name in COLUMNS] + ["latency_batch_rows", "published", "published_source"]
-    return _write(heads, (list(_cells(row, comparison.metrics)) for row in comparison.candidates))
+    times = _tabulate_latencies(comparison)
+    heads += times
+    rows = (
+        [*_cells(row, comparison.metrics), *(own.get(row.candidate) for own in times.values())]
+        for row in comparison.candidates
+    )
+    return _write(heads, rows)
 
 
 def render_pairs_csv(comparison: Comparison) -> str:
@@ -68,17 +79,32 @@ def _cost_head(name: str) -> str:
 
 
 def _cells(row: CandidateRow, metrics: Sequence[MetricHead]) -> Iterator[Cell]:
-    yield from (row.candidate, row.method, row.kind, row.backbone, "yes" if row.baseline else "no", len(row.seeds))
+    yield from (row.candidate, row.method, row.kind, row.backbone, "yes" if row.baseline else "no")
+    yield from (row.family, len(row.seeds))
     yield "; ".join(f"{count} {status}" for status, count in row.trials.items())
     yield row.reason
     for own in row.quality or [Quality(metric=metric.name) for metric in metrics]:
         yield from (own.mean, own.low, own.high, own.seed_deviation, own.flip_deviation)
+    yield row.unreadable
     for name in COLUMNS:
         figure: Figure = getattr(row.costs, name)
         yield figure.value
     yield row.costs.latency_rows
     yield "; ".join(f"{one.name} {one.published!r}" for one in row.published)
     yield row.published[0].source if row.published else None
+
+
+def _tabulate_latencies(comparison: Comparison) -> dict[str, dict[str, float]]:
+    """Return a column for each time that some candidate has, such as `decode_1_merged_seconds`: candidate to value."""
+    columns: dict[str, dict[str, float]] = {}
+    for row in comparison.latencies:
+        for part in LATENCY_PARTS:
+            value: float | None = getattr(row, part)
+            phase, _, unit = part.partition("_")
+            head = f"{phase}_{row.batch}_{row.way}_{unit}" if unit != "per_second" else f"{part}_{row.batch}_{row.way}"
+            if value is not None:
+                columns.setdefault(head, {})[row.candidate] = value
+    return columns
 
 
 def _pair_cells(pair: PairRow, metric: str) -> list[Cell]:

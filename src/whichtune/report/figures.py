@@ -14,7 +14,7 @@ def format_score(value: float | None, unit: str, decimals: int | None = None) ->
         return DASH
     if unit == "share":
         return f"{100 * value:.{1 if decimals is None else decimals}f}"
-    return f"{value:.{3 if decimals is None else decimals}f}" if unit == "nats" else f"{value:,.4g}"
+    return f"{value:.{3 if decimals is None else decimals}f}" if unit == "nats" else f"{value:,.1f}"
 
 
 def format_interval(low: float | None, high: float | None, unit: str, decimals: int | None = None) -> str:
@@ -55,6 +55,11 @@ def format_operations(value: float | None) -> str:
 def format_count(value: float | None) -> str:
     """Write a whole number in full."""
     return DASH if value is None else f"{value:,.0f}"
+
+
+def format_mean(value: float | None) -> str:
+    """Write a mean count with one digit behind the point."""
+    return DASH if value is None else f"{value:,.1f}"
 
 
 def format_percent(value: float | None) -> str:

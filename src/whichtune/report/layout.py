@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
-from whichtune.report.costs import COLUMNS
+from whichtune.report.answers import lay_out_answers
+from whichtune.report.costs import ASKING, COLUMNS, list_hidden
 from whichtune.report.figures import (
     DASH,
     count_of,
@@ -14,6 +15,8 @@ from whichtune.report.figures import (
     format_score,
     format_seconds,
 )
+from whichtune.report.groups import lay_out_groups
+from whichtune.report.latency import lay_out_latency
 from whichtune.report.model import (
     CandidateRow,
     Comparison,
@@ -26,8 +29,12 @@ from whichtune.report.model import (
 )
 from whichtune.report.quality import format_margin, title_of
 from whichtune.report.scope import INTERVALS
+from whichtune.report.sections import ListSection, Section, TableSection
 
 FLIPS = "Seed sd: over seeds; flip sd: what test rows that change sides from seed to seed would give alone."
+METRICS_ABREAST = 4
+"""So many metrics beside each other fit at 80 columns."""
+UNREADABLE = " Unread: answers that could not be read, in hundredths; they count as wrong."
 PAIRS_SHOWN = 36
 """Up to so many pairs all are listed: nine candidates."""
 COST_TABLES = (
@@ -36,34 +43,13 @@ COST_TABLES = (
         "Cost of one step, measured alone",
         ("step_seconds", "peak_bytes", "saved_bytes", "forward_flops", "backward_flops"),
     ),
+    ("Cost of an answer, mean a row", ("tokens_in", "tokens_out", "item_seconds")),
     ("Parameters", ("trainable_parameters", "trainable_share", "total_parameters", "adapter_bytes")),
     (
         "Latency, median of a forward pass",
         ("latency_one", "latency_one_merged", "latency_many", "latency_many_merged"),
     ),
 )
-
-
-@dataclass(frozen=True)
-class TableSection:
-    """A table of texts; columns named in `right` hold numbers."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    right: frozenset[int] = frozenset()
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class ListSection:
-    """A titled list of sentences."""
-
-    title: str
-    lines: list[str]
-
-
-Section = TableSection | ListSection
 
 
 def lay_out(comparison: Comparison) -> list[Section]:
@@ -73,7 +59,9 @@ def lay_out(comparison: Comparison) -> list[Section]:
         ListSection("Scope", comparison.scope),
         ListSection("Unequal comparison: held settings that a method changed", comparison.unequal),
         _pairs(comparison),
+        lay_out_groups(comparison),
         *(_cost_table(comparison, title, names) for title, names in COST_TABLES),
+        *lay_out_latency(comparison),
         _published(comparison),
         ListSection(f"Why there is a {DASH}", _missing(comparison)),
         _unfinished(comparison),
@@ -84,6 +72,7 @@ def lay_out(comparison: Comparison) -> list[Section]:
             "Trials, by the beginning of their ids (`whichtune show ID`)", [*map(_list_trials, comparison.candidates)]
         ),
         ListSection("Data", comparison.data_notes),
+        *lay_out_answers(comparison),
     )
     return [one for one in sections if (one.rows if isinstance(one, TableSection) else one.lines)]
 
@@ -117,33 +106,45 @@ def _quality(comparison: Comparison) -> Iterator[Section]:
     if not comparison.metrics:
         return
     first, *others = comparison.metrics
+    unread = any(row.unreadable for row in comparison.candidates)
     yield TableSection(
         title=f"Quality on the {comparison.split} split: {first.title}{_unit(first)}",
-        columns=("candidate", "trainings", first.title, "95 % interval", "seed sd", "flip sd"),
-        rows=[(mark(row), _trainings(row), *_first_cells(row, first)) for row in comparison.candidates],
-        right=frozenset({1, 2, 3, 4, 5}),
-        note=f"{INTERVALS} {FLIPS}",
+        columns=(
+            "candidate",
+            "trainings",
+            first.title,
+            "95 % interval",
+            "seed sd",
+            "flip sd",
+            *(["unread"] if unread else []),
+        ),
+        rows=[(mark(row), _trainings(row), *_first_cells(row, first, unread=unread)) for row in comparison.candidates],
+        right=frozenset(range(1, 6 + unread)),
+        note=f"{INTERVALS} {FLIPS}{UNREADABLE if unread else ''}",
     )
-    yield TableSection(
-        title="Other metrics, with their 95 % intervals",
-        columns=("candidate", *map(metric_title, others)),
-        rows=[(mark(row), *_other_cells(row, others)) for row in comparison.candidates if row.quality],
-        right=frozenset(range(1, len(others) + 1)),
-        note=" ".join(_other_notes(comparison, others)),
-    )
+    for start in range(0, len(others), METRICS_ABREAST):
+        some = others[start : start + METRICS_ABREAST]
+        yield TableSection(
+            title="Other metrics, with their 95 % intervals" if start == 0 else "More metrics",
+            columns=("candidate", *map(metric_title, some)),
+            rows=[(mark(row), *_other_cells(row, start, some)) for row in comparison.candidates if row.quality],
+            right=frozenset(range(1, len(some) + 1)),
+            note=" ".join(_other_notes(comparison, some)),
+        )
 
 
 def _other_notes(comparison: Comparison, metrics: Sequence[MetricHead]) -> Iterator[str]:
     if any(one.direction == "lower" for one in metrics):
         yield "↓: less is better."
+    shown = {one.name for one in metrics}
     gaps: dict[tuple[str, str], list[str]] = {}
     for row in comparison.candidates:
         for own in row.quality:
-            if own.mean is not None and own.low is None and own.reason:
+            if own.metric in shown and own.mean is not None and own.low is None and own.reason:
                 gaps.setdefault((own.metric, own.reason), []).append(row.candidate)
-    scored = sum(bool(row.quality) for row in comparison.candidates)
+    scored = Counter(own.metric for row in comparison.candidates for own in row.quality if own.mean is not None)
     for (metric, reason), names in gaps.items():
-        who = "" if len(names) == scored else f" ({enumerate_words(names)})"
+        who = "" if len(names) == scored[metric] else f" ({enumerate_words(names)})"
         yield f"No interval of {title_of(metric)}{who}: {reason}."
 
 
@@ -157,9 +158,9 @@ def _trainings(row: CandidateRow) -> str:
     return str(len(row.seeds)) if len(row.seeds) == asked else f"{len(row.seeds)} of {asked}"
 
 
-def _first_cells(row: CandidateRow, metric: MetricHead) -> tuple[str, ...]:
+def _first_cells(row: CandidateRow, metric: MetricHead, *, unread: bool) -> tuple[str, ...]:
     if not row.quality:
-        return (DASH,) * 4
+        return (DASH,) * (4 + unread)
     own = row.quality[0]
     decimals = 3 if metric.unit == "nats" else 2
     return (
@@ -167,11 +168,12 @@ def _first_cells(row: CandidateRow, metric: MetricHead) -> tuple[str, ...]:
         format_interval(own.low, own.high, metric.unit),
         format_score(own.seed_deviation, metric.unit, decimals),
         format_score(own.flip_deviation, metric.unit, decimals),
+        *((format_score(row.unreadable, "share"),) if unread else ()),
     )
 
 
-def _other_cells(row: CandidateRow, metrics: Sequence[MetricHead]) -> Iterator[str]:
-    for own, metric in zip(row.quality[1:], metrics, strict=True):
+def _other_cells(row: CandidateRow, start: int, metrics: Sequence[MetricHead]) -> Iterator[str]:
+    for own, metric in zip(row.quality[1 + start :], metrics, strict=False):
         yield format_score(own.mean, metric.unit) + _second_line(own, metric)
 
 
@@ -208,16 +210,21 @@ def _pair_cells(pair: PairRow, metric: MetricHead) -> tuple[str, ...]:
 
 
 def _cost_table(comparison: Comparison, title: str, names: Sequence[str]) -> Section:
+    hidden = list_hidden(comparison.candidates)
+    names = [name for name in names if name not in hidden or name not in ASKING]
     rows = [(mark(row), *map(_writer(row), names)) for row in comparison.candidates]
     known = any(_figure(row, name).value is not None for row in comparison.candidates for name in names)
     batches = sorted({row.costs.latency_rows for row in comparison.candidates} - {None}, key=lambda rows: rows or 0)
-    batch = f"batch = {' or '.join(map(str, batches))} rows" if names[0] == "latency_one" and batches else ""
+    note = f"batch = {' or '.join(map(str, batches))} rows" if "latency_one" in names and batches else ""
+    asked = any(row.family == "prompter" and row.costs.peak_bytes.value is not None for row in comparison.candidates)
+    if "peak_bytes" in names and asked:
+        note = "The peak of a method that trains nothing is that of asking."
     return TableSection(
         title=title,
         columns=("candidate", *(COLUMNS[name].title for name in names)),
         rows=rows if known else [],
         right=frozenset(range(1, len(names) + 1)),
-        note=batch,
+        note=note,
     )
 
 
@@ -257,7 +264,7 @@ def _published_cells(one: Published, metric: MetricHead | None) -> tuple[str, ..
 def _missing(comparison: Comparison) -> list[str]:
     lines = [f"{row.candidate}: {row.reason}" for row in comparison.candidates if row.reason]
     lines += [
-        f"{row.candidate}: {one.metric.replace('_', ' ')} ({one.reason})"
+        f"{row.candidate}: {title_of(one.metric)} ({one.reason})"
         for row in comparison.candidates
         for one in row.quality
         if one.mean is None

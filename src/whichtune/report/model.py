@@ -10,10 +10,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from whichtune.records.trial import Record, Status
+from whichtune.records.trial import Family, Record, Status
 
-Direction = Literal["higher", "lower"]
+Direction = Literal["higher", "lower", "neither"]
 Unit = Literal["share", "nats", "points", "count"]
+Way = Literal["plain", "unmerged", "merged"]
 Call = Literal["better", "better-within-margin", "within-margin", "not-settled"]
 
 
@@ -91,6 +92,12 @@ class Costs(Record):
     total_parameters: Figure = Figure()
     adapter_bytes: Figure = Figure()
     """Size of what the method saves."""
+    tokens_in: Figure = Figure()
+    """Tokens of a row as the model reads it, mean over the rows of the split."""
+    tokens_out: Figure = Figure()
+    """Tokens written for a row, mean over the rows of the split."""
+    item_seconds: Figure = Figure()
+    """Seconds a row took, mean over the rows of the split; its share of its batch."""
 
 
 class Published(Record):
@@ -103,6 +110,67 @@ class Published(Record):
     source: str
 
 
+class GroupScore(Record):
+    """The score of one candidate on the rows of one group."""
+
+    group: str
+    mean: float | None = None
+    low: float | None = None
+    """Lower end of the 95 % interval."""
+    high: float | None = None
+    """Upper end of the 95 % interval."""
+
+
+class GroupHead(Record):
+    """A group of rows."""
+
+    group: str
+    """Its name; empty for rows without one."""
+    rows: int
+
+
+class LatencyRow(Record):
+    """How long one batch took in one form of a candidate's model; None where that was not measured."""
+
+    candidate: str
+    batch: int
+    """Rows."""
+    way: Way
+    """Without the method; with it beside the model; with it merged into the model's weights."""
+    forward_seconds: float | None = None
+    """Median of a forward pass, for models with a head."""
+    forward_p95_seconds: float | None = None
+    prefill_seconds: float | None = None
+    """Median of running a prompt."""
+    prefill_p95_seconds: float | None = None
+    prefill_tokens: int | None = None
+    """Tokens of the prompt, a row."""
+    decode_seconds: float | None = None
+    """Median of one new token behind it, for all rows of the batch together."""
+    decode_p95_seconds: float | None = None
+    tokens_per_second: float | None = None
+    """New tokens of the whole batch a second."""
+
+
+class Said(Record):
+    """What one candidate answered to one row."""
+
+    candidate: str
+    parsed: str | None = None
+    """The answer read; None where it could not be read."""
+    raw: str | None = None
+    """All that was written; None where nothing was (labels by a head, baselines)."""
+
+
+class AnswerRow(Record):
+    """One row with the answers of every candidate."""
+
+    id: str
+    text: str | None = None
+    gold: str | None = None
+    said: list[Said]
+
+
 class CandidateRow(Record):
     """One candidate."""
 
@@ -111,6 +179,7 @@ class CandidateRow(Record):
     kind: str
     backbone: str | None = None
     baseline: bool = False
+    family: Family = "tuner"
     deterministic: bool = False
     seeds: list[int] = Field(default_factory=list)
     """Seeds of the finished trainings."""
@@ -122,6 +191,10 @@ class CandidateRow(Record):
     """Why no trial finished, where none did."""
     quality: list[Quality] = Field(default_factory=list)
     """One entry a metric, in the order of the comparison's metrics; empty where no trial finished."""
+    unreadable: float | None = None
+    """Share of answers that could not be read, mean over trainings; None where no trial finished."""
+    groups: list[GroupScore] = Field(default_factory=list)
+    """One entry a group, in the order of the comparison's groups; empty where rows have no groups."""
     costs: Costs = Costs()
     published: list[Published] = Field(default_factory=list)
 
@@ -211,3 +284,13 @@ class Comparison(Record):
     shared_costs: list[SharedCost] = Field(default_factory=list)
     missing: list[Missing] = Field(default_factory=list)
     """Why there is a dash."""
+    latencies: list[LatencyRow] = Field(default_factory=list)
+    """Candidates whose plain model, prompt or new tokens were timed."""
+    latency_answers: list[str] = Field(default_factory=list)
+    """Whether each of them adds latency, a sentence each."""
+    groups: list[GroupHead] = Field(default_factory=list)
+    """Groups of the split's rows, where rows have groups."""
+    group_metric: MetricHead | None = None
+    """What the scores of groups are."""
+    answers: list[AnswerRow] = Field(default_factory=list)
+    """The first rows with what each candidate answered, as many as were asked for."""

@@ -67,18 +67,18 @@ def list_traps(trials: Iterable[TrialRecord]) -> list[Trap]:
 
 
 def list_unlearned(rows: Sequence[CandidateRow], pairs: Sequence[PairRow]) -> list[Trap]:
-    """Flag each tuner that is not shown to be better than every baseline it was compared with by the same rows.
+    """Flag each candidate that is not shown to be better than every baseline it was compared with by the same rows.
 
     A model that always gives one answer is flagged by its trial; this one tells of the rest, such as a soft prompt
     that answers both ways and is right no more often than the most frequent label.
     """
     shown = {(pair.first, pair.second) for pair in pairs if pair.call.startswith("better")}
     compared = {name for pair in pairs for name in (pair.first, pair.second)}
-    tuners = [row.candidate for row in rows if row.quality and not row.baseline]
+    others = [row.candidate for row in rows if row.quality and not row.baseline]
     traps: list[Trap] = []
-    for base in (row.candidate for row in rows if row.quality and row.baseline):
-        silent = [one for one in tuners if base not in compared or one not in compared]
-        below = [one for one in tuners if one not in silent and (one, base) not in shown]
+    for base in (row.candidate for row in rows if row.quality and row.baseline and row.quality[0].mean is not None):
+        silent = [one for one in others if base not in compared or one not in compared]
+        below = [one for one in others if one not in silent and (one, base) not in shown]
         traps += [Trap(sentence=f"not shown to be better than {base}", where=below)] if below else []
         traps += [Trap(sentence=f"cannot be compared with {base} row by row", where=silent)] if silent else []
     return traps
@@ -99,11 +99,11 @@ def list_outside(folder: StudyFolder) -> list[str]:
 def list_record_notes(trials: Sequence[TrialRecord]) -> list[str]:
     """Say what makes costs incomparable or leaves adapters unproved."""
     notes: list[str] = []
-    finished = [one for one in trials if one.status == "finished" and not one.baseline]
+    finished = [one for one in trials if one.status == "finished" and one.known_family != "baseline"]
     places = {f"{one.device.get('name', '?')}, {one.device.get('threads', '?')} threads" for one in finished}
     if len(places) > 1:
         notes.append(f"Trials ran in different places, so their times cannot be compared: {'; '.join(sorted(places))}")
-    unchecked = [one for one in finished if not one.checked]
+    unchecked = [one for one in finished if not one.checked and one.known_family == "tuner"]
     if unchecked:
         why = enumerate_words(dict.fromkeys(one.unmeasured.get("checked", "no reason recorded") for one in unchecked))
         notes.append(f"{count_of(len(unchecked), 'adapter')} not checked in a clean process: {why}")
@@ -115,8 +115,10 @@ def list_cuts(trials: Iterable[TrialRecord]) -> list[str]:
     seen: dict[str, list[str]] = {}
     for one in trials:
         cut = [_tell_cut(one, split, count) for split, count in one.cuts.items() if count]
-        if cut and one.training is not None:
-            told = f"Texts cut to {one.training.get('max_length', '?')} tokens: {', '.join(cut)}"
+        if cut:
+            length = None if one.training is None else one.training.get("max_length", "?")
+            fit = "to fit the prompt" if length is None else f"to {length} tokens"
+            told = f"Texts cut {fit}: {', '.join(cut)}"
             seen.setdefault(told, []).append(one.backbone or one.candidate)
     return [f"{told} ({enumerate_words(dict.fromkeys(where))})" for told, where in seen.items()]
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import fmean, stdev
 
+import numpy as np
+
 from whichtune.records.folder import StudyFolder
 from whichtune.records.predictions import Predictions, read_predictions
 from whichtune.records.trial import MetricValue, TrialRecord
 from whichtune.report.figures import format_amount, format_score
+from whichtune.report.groups import GroupScores, group_metric_of, sample_groups
 from whichtune.report.model import MetricHead, PairRow, Quality
 from whichtune.stats.intervals import CandidateSample, estimate_single
 from whichtune.stats.metrics import METRICS
@@ -35,6 +38,12 @@ class Evidence:
     """Metric to sample, where there is an interval."""
     reason: str | None = None
     """Why there is no sample at all."""
+    blank: dict[str, str] = field(default_factory=dict)
+    """Metric to the reason why it has no value."""
+    asked: dict[str, float] = field(default_factory=dict)
+    """Means a row of what asking took: `tokens_in`, `tokens_out`, `item_seconds`, where every trial kept them."""
+    groups: GroupScores = field(default_factory=dict)
+    """Group to rows and sample, where rows have groups."""
 
     def value(self, trial: TrialRecord, name: str) -> float | None:
         """Return the recorded score of one trial."""
@@ -43,7 +52,13 @@ class Evidence:
     def higher(self, name: str) -> bool:
         """Whether more of the metric is better."""
         found: list[MetricValue] = [one for one in self.trials[0].scores[self.split].metrics if one.name == name]
-        return found[0].direction == "higher"
+        return found[0].direction != "lower"
+
+    @property
+    def unreadable(self) -> float | None:
+        """Share of answers that could not be read, mean over trials."""
+        shares = [one.scores[self.split].unparsed_share for one in self.trials]
+        return fmean(shares) if shares else None
 
 
 def gather_evidence(folder: StudyFolder, trials: Sequence[TrialRecord], split: str = SPLIT) -> Evidence:
@@ -60,14 +75,41 @@ def gather_evidence(folder: StudyFolder, trials: Sequence[TrialRecord], split: s
             evidence.reason = f"no {split} predictions of trial {one.id} on disk"
             return evidence
         tables.append(table)
-    scores = evidence.trials[0].scores[split]
+    evidence.asked = dict(average_asking(tables))
+    evidence.blank = dict(explain_blanks(tables))
+    _add_samples(evidence, tables)
+    return evidence
+
+
+def average_asking(tables: Sequence[Predictions]) -> Iterator[tuple[str, float]]:
+    """Yield the means a row of what asking took, over all trials of a candidate."""
+    named = {"tokens_in": "tokens_in", "tokens_out": "tokens_out", "item_seconds": "batch_seconds"}
+    for name, column in named.items():
+        values = [None if own is None else float(np.mean(own)) for own in (getattr(one, column) for one in tables)]
+        known = [value for value in values if value is not None and math.isfinite(value)]
+        if known and len(known) == len(values):
+            yield name, fmean(known)
+
+
+def explain_blanks(tables: Sequence[Predictions]) -> Iterator[tuple[str, str]]:
+    """Yield each metric that some predictions have nothing for, and what they lack."""
+    if any(one.ids and np.isnan(one.loss).all() for one in tables):
+        yield "loss", "it gives the right answers no likelihood"
+    if any(one.ids and np.isnan(one.confidence).all() for one in tables):
+        yield "calibration_error", "its answers carry no confidence"
+    if any(one.probabilities is None or not np.isfinite(one.probabilities).all() for one in tables):
+        yield "likelihood_accuracy", "it gives the labels no likelihood"
+
+
+def _add_samples(evidence: Evidence, tables: Sequence[Predictions]) -> None:
+    name, scores = evidence.trials[0].candidate, evidence.trials[0].scores[evidence.split]
     labels = [one.label for one in scores.classes] or list(tables[0].labels)
     for metric in scores.metrics:
         known = metric.name in METRICS
-        sample = collect_sample(evidence.trials[0].candidate, tables, labels, metric.name) if known else None
+        sample = collect_sample(name, tables, labels, metric.name) if known else None
         if sample is not None:
             evidence.samples[metric.name] = sample
-    return evidence
+    evidence.groups = sample_groups(name, tables, labels, group_metric_of([one.name for one in scores.metrics]))
 
 
 def list_metrics(trials: Iterable[TrialRecord], split: str = SPLIT) -> list[MetricHead]:
@@ -84,7 +126,7 @@ def describe_quality(evidence: Evidence, metric: MetricHead) -> Quality:
     known = [value for value in found.values() if value is not None]
     quality = Quality(metric=metric.name, by_seed=found)
     if not known or len(known) < len(found):
-        quality.reason = "not a finite number"
+        quality.reason = evidence.blank.get(metric.name, "not a finite number")
         return quality
     quality.mean = fmean(known)
     quality.seed_deviation = stdev(known) if len(known) > 1 else None
@@ -152,7 +194,7 @@ def format_margin(amount: float, unit: str) -> str:
 def _add_interval(quality: Quality, sample: CandidateSample, metric: MetricHead) -> None:
     estimate = estimate_single(sample)
     low, high = estimate.interval()
-    higher = metric.direction == "higher"
+    higher = metric.direction != "lower"
     quality.mean = sample.total if higher else -sample.total
     quality.low, quality.high = (low, high) if higher else (-high, -low)
     quality.df = None if math.isinf(estimate.df) else estimate.df

@@ -13,19 +13,24 @@ INTERVALS = (
 )
 ONE_TRAINING = "One training each: this compares these trained models, not the methods."
 VALIDATION = "Validation rows: settings and stopping may have been chosen on them, so these scores flatter."
+ONE_ASKING = "Asked with one seed each: other draws of examples or answers may score otherwise."
 TWO_TRAININGS = "Two trainings each: intervals only; a verdict needs three."
 
 
 def list_scope(rows: Sequence[CandidateRow], metric: MetricHead | None, split: str = "test") -> list[str]:
     """Return the scope sentences that hold; one that holds for some candidates only names them."""
     scored = [row for row in rows if row.quality]
-    varied = [row for row in scored if not row.deterministic]
+    varied = [row for row in scored if not row.deterministic and row.family != "prompter"]
     sentences = [one_candidate(scored[0], metric)] if len(scored) == 1 and metric is not None else []
     for count, sentence in ((1, ONE_TRAINING), (2, TWO_TRAININGS)):
         held = [row.candidate for row in varied if len(row.seeds) == count]
         if held:
             whole = len(held) == len(varied)
             sentences.append(sentence if whole else sentence.replace(" each:", f" each ({', '.join(held)}):"))
+    drawn = [row for row in scored if not row.deterministic and row.family == "prompter" and len(row.seeds) == 1]
+    if drawn:
+        names = ", ".join(row.candidate for row in drawn)
+        sentences.append(ONE_ASKING.replace(" each:", f" each ({names}):"))
     return sentences if split == "test" else [VALIDATION, *sentences]
 
 

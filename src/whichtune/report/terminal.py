@@ -16,10 +16,13 @@ from whichtune.report.layout import ListSection, Section, TableSection, headline
 from whichtune.report.model import Comparison
 
 NAME_COLUMNS = {"candidate", "against", "best by its mean"}
-NAME_WIDTH = 15
-"""Characters of a candidate's name that fit beside the figures of the widest table at 80 columns."""
-FIGURES_WIDTH = 65
-"""Characters of those figures."""
+NAME_WIDTH = 12
+"""Characters that a candidate's name has at least."""
+WORDS_WIDTH = 24
+"""Characters that a column of sentences is left beside names."""
+GAP = 3
+"""Characters between two columns."""
+_HYPHENS = re.compile(r"(?<=-)")
 _BREAKS = re.compile(r"(?<=[,\[= ])|(?=@)")
 
 
@@ -46,30 +49,71 @@ def print_sections(sections: Iterable[Section], console: Console) -> None:
 def build_table(section: TableSection, width: int) -> Table:
     """Turn a section into a table whose words fold rather than disappear."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
-    name_width = max(NAME_WIDTH, width - FIGURES_WIDTH)
     named = {place for place, title in enumerate(section.columns) if title in NAME_COLUMNS}
+    widths = _share_width(section, named, width)
     for place, title in enumerate(section.columns):
-        right = place in section.right
-        widest = max((_width(row[place]) for row in section.rows), default=0)
         table.add_column(
             Text(plain(title)),
-            justify="right" if right else "left",
+            justify="right" if place in section.right else "left",
             overflow="fold",
-            min_width=widest if right else 8,
+            width=widths[place],
         )
     for row in section.rows:
-        table.add_row(*(_cell(break_name(text, name_width) if at in named else text) for at, text in enumerate(row)))
+        cells = (break_name(text, widths[place]) if place in named else text for place, text in enumerate(row))
+        table.add_row(*map(_cell, cells))
     return table
 
 
 def break_name(name: str, width: int) -> str:
-    """Break a long candidate name before `@`, after a comma or a bracket, rather than inside a word."""
+    """Break a long candidate name before `@`, after a comma or a bracket, rather than inside a word.
+
+    A part that is too long by itself is broken after its hyphens.
+    """
     lines = [""]
-    for part in _BREAKS.split(name):
+    parts = [piece for part in _BREAKS.split(name) for piece in (_HYPHENS.split(part) if len(part) > width else [part])]
+    for part in parts:
         if lines[-1] and len(lines[-1]) + len(part) > width:
             lines.append("")
         lines[-1] += part
     return "\n".join(lines)
+
+
+def _share_width(section: TableSection, named: set[int], width: int) -> list[int]:
+    """Return the characters of each column: figures never fold, then names are served, then sentences, then titles."""
+    places = range(len(section.columns))
+    cells = [[_width(row[place]) for row in section.rows] for place in places]
+    wanted = [max(len(title), *own) if own else len(title) for title, own in zip(section.columns, cells, strict=True)]
+    sentences = set(places) - named - section.right
+    gaps = GAP * (len(places) - 1)
+    held: list[int] = []
+    for words in range(WORDS_WIDTH, -1, -1):
+        held = [_least(section, place, place in named, words) for place in places]
+        if sum(held) + gaps <= width:
+            break
+    left = width - gaps - sum(held)
+    for served in (named, sentences, section.right):
+        waiting = [place for place in sorted(served) if held[place] < wanted[place]]
+        while left > 0 and waiting:
+            thinnest = min(waiting, key=lambda place: held[place])
+            held[thinnest], left = held[thinnest] + 1, left - 1
+            waiting = [place for place in waiting if held[place] < wanted[place]]
+    return held
+
+
+def _least(section: TableSection, place: int, named: bool, words: int) -> int:
+    """Return the fewest characters of a column: its figures whole, some of a name, or its sentences' longest word.
+
+    Sentences are given so many characters as `words` says, if they can use them.
+    """
+    cells = [row[place] for row in section.rows]
+    whole = max((_width(cell) for cell in cells), default=0)
+    title = max((len(word) for word in section.columns[place].split()), default=1)
+    if place in section.right:
+        return max(1, title, whole)
+    if named:
+        return max(1, title, min(whole, NAME_WIDTH))
+    longest = max((_width(word) for cell in cells for word in cell.split()), default=0)
+    return max(1, title, min(whole, max(words, min(longest, WORDS_WIDTH))))
 
 
 def _print_lines(section: ListSection, console: Console) -> None:

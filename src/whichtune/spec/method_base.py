@@ -54,6 +54,10 @@ class BaselineBase(MethodBase):
     """A method that needs no backbone."""
 
 
+class PrompterBase(MethodBase):
+    """A method that asks a language model and trains nothing."""
+
+
 class TunerBase(MethodBase):
     """A method that trains something on a backbone."""
 

@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from whichtune.spec.lora import LoraSpec, QloraSpec
 from whichtune.spec.method_base import BaselineBase, TunerBase
 from whichtune.spec.peft import PeftSpec
+from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.soft_prompts import PromptTuningSpec, PTuningSpec
 
 
@@ -21,6 +23,12 @@ class HypothesisOnlySpec(BaselineBase):
     """A bag of words and word pairs of the second text alone: what a model can guess without reading the first."""
 
     kind: Literal["hypothesis-only"]
+
+
+class LeadSpec(BaselineBase):
+    """The first sentence of the text as its summary."""
+
+    kind: Literal["lead"]
 
 
 class FullSpec(TunerBase):
@@ -57,35 +65,17 @@ class FrozenFeaturesSpec(TunerBase):
     """Train the trunk's pooler too, where there is one and the head reads it."""
 
 
-class LoraSpec(TunerBase):
-    """Low-rank adapters beside frozen projections (Hu et al. 2021); the head is trained too."""
-
-    kind: Literal["lora"]
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """Peak learning rate."""
-    rank: int = Field(default=8, ge=1)
-    """Rank of each adapter."""
-    alpha: float = Field(default=16.0, gt=0)
-    """Scale: the adapter's output is multiplied by alpha / rank (alpha / sqrt(rank) with `rslora`)."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Dropout on the adapter's input."""
-    targets: tuple[str, ...] = Field(default=("query", "value"), min_length=1)
-    """Anatomy words (`query`, `key`, `value`, `output`, `mlp-in`, `mlp-out`), `attention`, `all-linear`, or module
-    names."""
-    rslora: bool = False
-    """Rank-stabilised scale alpha / sqrt(rank) (Kalajdzievski 2023)."""
-    bias: Literal["none", "all", "lora-only"] = "none"
-    """Which biases of the trunk train too."""
-
-
 MethodSpec = Annotated[
     MajoritySpec
     | HypothesisOnlySpec
+    | LeadSpec
+    | PromptingSpec
     | FrozenFeaturesSpec
     | LastLayersSpec
     | PromptTuningSpec
     | PTuningSpec
     | LoraSpec
+    | QloraSpec
     | PeftSpec
     | FullSpec,
     Field(discriminator="kind"),

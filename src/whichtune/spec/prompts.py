@@ -18,7 +18,7 @@ StyleName = Literal[
     "short-and-direct",
     "short-published",
 ]
-WordingName = Literal["labels", "multiple-choice", "statements", "inference", "problems", "summaries"]
+WordingName = Literal["labels", "pairs", "multiple-choice", "statements", "inference", "problems", "summaries"]
 ParserName = Literal["label", "true-false", "multiple-choice", "last-number", "text"]
 Choice = Literal["fixed", "per-item", "nearest"]
 
@@ -100,8 +100,9 @@ class PromptSpec(Spec):
     """A style by its name; `template` replaces it."""
     template: StyleSpec | None = None
     """A style of your own."""
-    wording: WordingName = "labels"
-    """A wording by its name; `own_wording` replaces it."""
+    wording: WordingName | None = None
+    """A wording by its name; `own_wording` replaces it. When left out, the task's: `labels`, `pairs` or `inference`
+    where there are labels, `summaries` or `problems` where answers are texts."""
     own_wording: WordingSpec | None = None
     """A wording of your own."""
     words: dict[str, str] = Field(default_factory=dict)

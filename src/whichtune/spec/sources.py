@@ -175,14 +175,17 @@ SourceSpec = Annotated[
 
 
 class Columns(Spec):
-    """Which column holds what."""
+    """Which column holds what.
+
+    For tasks answered in words, `label` is the column of the answer: `{text: article, label: highlights}`.
+    """
 
     text: str = "text"
     """Column of the text; of the first one, where rows have two."""
     pair: str | None = None
     """Column of the second text, for tasks that read two."""
     label: str = "label"
-    """Column of the gold label."""
+    """Column of the gold label, or of the answer, a text or a number, where the task is answered in words."""
     id: str | None = None
     """Column of a unique id; made from the row's place when left out."""
     group: str | None = None

@@ -13,9 +13,9 @@ from whichtune.spec.base import Partial, Spec, Steps, raise_misfit
 from whichtune.spec.members import kinds, specs
 from whichtune.spec.merge import deep_merge
 from whichtune.spec.method_base import BaselineBase, TunerBase
-from whichtune.spec.methods import HypothesisOnlySpec, MethodSpec
+from whichtune.spec.methods import HypothesisOnlySpec, LeadSpec, MajoritySpec, MethodSpec
 from whichtune.spec.sources import DataSpec
-from whichtune.spec.tasks import TaskSpec, TextClassificationSpec
+from whichtune.spec.tasks import LanguageTaskBase, SummarizationSpec, TaskSpec, TextClassificationSpec
 from whichtune.spec.trackers import TrackerSpec
 from whichtune.spec.training import ExecutionSpec, MeasureSpec, TrainingSpec
 
@@ -71,7 +71,7 @@ class StudySpec(Spec):
                 reference=self.reference,
             )
         )
-        raise_misfit(_text_faults(self))
+        raise_misfit([*_text_faults(self), *_answer_faults(self)])
         return self
 
     def training_of(self, method: MethodSpec) -> TrainingSpec:
@@ -116,16 +116,34 @@ def crossing_faults(
 def _text_faults(study: StudySpec) -> Iterator[tuple[Steps, str]]:
     """Say where the task, the columns and the methods do not mean the same number of texts."""
     kind, pair = study.task.kind, study.data.columns.pair
-    two = study.task.texts == 2
-    if two and pair is None:
+    if study.task.texts == 2 and pair is None:
         yield ("data", "columns"), f"{kind} reads two texts: name the column of the second with `pair`"
-    if not two and pair is not None:
+    if study.task.texts == 1 and pair is not None:
         remedy = "leave `pair` out, or set `task: {kind: pair-classification}`"
         yield ("data", "columns", "pair"), f"{kind} reads one text; {remedy}"
     for name, method in study.methods.items():
-        if isinstance(method, HypothesisOnlySpec) and not two:
+        if isinstance(method, HypothesisOnlySpec) and pair is None:
             remedy = "leave it out, or set `task: {kind: pair-classification}`"
             yield ("methods", name), f"{method.kind} reads the second text alone, and {kind} has none; {remedy}"
+
+
+def _answer_faults(study: StudySpec) -> Iterator[tuple[Steps, str]]:
+    """Say where methods and held settings do not go with the kind of answers that the task has."""
+    kind, training = study.task.kind, study.training
+    texts = study.task.answers == "texts"
+    if texts and study.data.labels is not None:
+        yield ("data", "labels"), f"{kind} has no labels, its answers are texts; leave it out"
+    for name, method in study.methods.items():
+        if isinstance(method, LeadSpec) and not isinstance(study.task, SummarizationSpec):
+            yield ("methods", name), f"lead writes summaries, and {kind} asks for none; leave it out"
+        if texts and isinstance(method, HypothesisOnlySpec):
+            yield ("methods", name), f"{method.kind} guesses labels, and {kind} has none; leave it out"
+        if isinstance(study.task, SummarizationSpec) and isinstance(method, MajoritySpec):
+            yield ("methods", name), f"majority guesses the most frequent answer, and {kind} has none; use `lead`"
+    if isinstance(study.task, LanguageTaskBase) and training.class_weights != "none":
+        yield ("training", "class_weights"), f"{kind} learns words and has no classes to weigh; leave it out"
+    if texts and training.sampling != "shuffled":
+        yield ("training", "sampling"), f"{kind} has no classes to draw by; leave it out"
 
 
 _TUNERS = {kind for member in specs(MethodSpec) if not issubclass(member, BaselineBase) for kind in kinds(member)}

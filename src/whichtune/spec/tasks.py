@@ -7,12 +7,18 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from whichtune.spec.base import Spec
+from whichtune.spec.decoding import DecodingSpec
+from whichtune.spec.prompts import PromptSpec
+
+Scoring = Literal["generation", "likelihood"]
+Answers = Literal["labels", "texts"]
 
 
 class TextClassificationSpec(Spec):
     """One label for one text."""
 
-    texts: ClassVar[int] = 1
+    texts: ClassVar[int | None] = 1
+    answers: ClassVar[Answers] = "labels"
     kind: Literal["text-classification"]
     metric: Literal["accuracy", "macro_f1", "weighted_f1", "loss"] = "accuracy"
     """The metric that choices and comparisons use; all are reported."""
@@ -21,10 +27,68 @@ class TextClassificationSpec(Spec):
 class PairClassificationSpec(Spec):
     """One label for two texts: inference, paraphrase, an answer to a question."""
 
-    texts: ClassVar[int] = 2
+    texts: ClassVar[int | None] = 2
+    answers: ClassVar[Answers] = "labels"
     kind: Literal["pair-classification"]
     metric: Literal["accuracy", "macro_f1", "weighted_f1", "loss"] = "accuracy"
     """The metric that choices and comparisons use; all are reported."""
 
 
-TaskSpec = Annotated[TextClassificationSpec | PairClassificationSpec, Field(discriminator="kind")]
+class LanguageTaskBase(Spec):
+    """A task that a causal language model answers in words, behind a prompt.
+
+    Tuners train on the prompt of a row followed by its answer, the loss on the answer alone. While training,
+    validations measure the loss; early stopping and `keep: best` go by it.
+    """
+
+    texts: ClassVar[int | None] = None
+    """Rows may have one text or two."""
+    room: ClassVar[int] = 64
+    """Tokens of an answer at most, where nothing is said of it."""
+
+    prompt: PromptSpec = PromptSpec()
+    """How a row becomes a prompt; `prompting` methods may ask otherwise."""
+    chat: Literal["auto", "never"] = "auto"
+    """`auto`: a prompt is the user's turn of a conversation where the tokenizer has a chat template."""
+    decoding: DecodingSpec = DecodingSpec()
+    """How answers are written."""
+
+
+class InstructionClassificationSpec(LanguageTaskBase):
+    """One label for a row, given as a word behind a prompt."""
+
+    answers: ClassVar[Answers] = "labels"
+    room: ClassVar[int] = 16
+    kind: Literal["instruction-classification"]
+    metric: Literal["accuracy", "macro_f1", "weighted_f1", "loss"] = "accuracy"
+    """The metric that choices and comparisons use; all are reported."""
+    scoring: Scoring = "generation"
+    """Which answer counts: what the model writes, or the likeliest of the label words. Both are reported."""
+
+
+class SummarizationSpec(LanguageTaskBase):
+    """A shorter text for a text, scored by ROUGE (Lin 2004) and by the loss of the given summary."""
+
+    answers: ClassVar[Answers] = "texts"
+    kind: Literal["summarization"]
+    metric: Literal["rougeL", "rouge1", "rouge2", "rougeLsum", "loss"] = "rougeL"
+    """The metric that choices and comparisons use; all are reported."""
+
+
+class QuestionAnsweringSpec(LanguageTaskBase):
+    """An answer that a named parser reads off the completion: a number, true or false, a letter; exact match."""
+
+    answers: ClassVar[Answers] = "texts"
+    kind: Literal["question-answering-by-prompt"]
+    metric: Literal["exact_match", "loss"] = "exact_match"
+    """The metric that choices and comparisons use; all are reported."""
+
+
+TaskSpec = Annotated[
+    TextClassificationSpec
+    | PairClassificationSpec
+    | InstructionClassificationSpec
+    | SummarizationSpec
+    | QuestionAnsweringSpec,
+    Field(discriminator="kind"),
+]

@@ -14,26 +14,41 @@ import numpy as np
 from whichtune.records.predictions import Predictions
 from whichtune.stats import counting
 from whichtune.stats.counting import ClassCounts, Floats, Indices, count_classes, divide, f1
+from whichtune.stats.items import index_answers, match_answers, match_likelihoods, word_counts
 from whichtune.stats.metrics import find_metric
-from whichtune.stats.scores import index_answers
+from whichtune.stats.rouge import score_rouge
 from whichtune.stats.sums import mean_loss
 
 
 def psi(predictions: Predictions, labels: Sequence[str], metric: str) -> tuple[float, Floats] | None:
     """Return the metric of one trial and its per-item scores [n], both turned so that higher is better.
 
-    None where the metric has no scores of single items (calibration error), or where a loss is not finite.
+    None where the metric has no scores of single items (calibration error), where a loss is not finite or where a row
+    has no likelihoods.
     """
     if not find_metric(metric).per_item or not predictions.ids:
         return None
+    if metric in {"macro_f1", "weighted_f1"}:
+        return f1_pseudo_values(*index_answers(predictions, labels), len(labels), weighted=metric == "weighted_f1")
     if metric == "loss":
         mean = mean_loss(predictions.loss)
         return None if mean is None else (-mean, -np.asarray(predictions.loss, np.float64))
-    gold, parsed = index_answers(predictions, labels)
+    values = _score_items(predictions, labels, metric)
+    return None if values is None else (float(values.mean()), values)
+
+
+def _score_items(predictions: Predictions, labels: Sequence[str], metric: str) -> Floats | None:
+    """Return the scores of items of a metric that is their plain mean and of which more is not worse."""
     if metric == "accuracy":
-        right = (gold == parsed).astype(np.float64)
-        return float(right.mean()), right
-    return f1_pseudo_values(gold, parsed, len(labels), weighted=metric == "weighted_f1")
+        gold, parsed = index_answers(predictions, labels)
+        return (gold == parsed).astype(np.float64)
+    if metric == "likelihood_accuracy":
+        return match_likelihoods(predictions, labels)
+    if metric == "exact_match":
+        return match_answers(predictions)
+    if metric == "answer_words":
+        return word_counts(predictions)
+    return score_rouge(predictions.gold, predictions.parsed, (metric,))[metric]
 
 
 def f1_pseudo_values(gold: Indices, parsed: Indices, labels: int, *, weighted: bool) -> tuple[float, Floats]:

@@ -14,17 +14,8 @@ from typing import Any
 import numpy as np
 
 from whichtune.errors import RecordError, did_you_mean
-from whichtune.records.predictions import Predictions
 from whichtune.stats.counting import Floats
-from whichtune.stats.metrics import Metric
-
-ROUGE = (
-    Metric("rouge1", "ROUGE-1", "higher", "share", per_item=True),
-    Metric("rouge2", "ROUGE-2", "higher", "share", per_item=True),
-    Metric("rougeL", "ROUGE-L", "higher", "share", per_item=True),
-    Metric("rougeLsum", "ROUGE-Lsum", "higher", "share", per_item=True),
-)
-"""The four variants, in the order in which they are shown; names are the package's."""
+from whichtune.stats.metrics import ROUGE
 
 _NAMES = tuple(metric.name for metric in ROUGE)
 
@@ -41,27 +32,41 @@ def score_rouge(
     for name in names:
         if name not in _NAMES:
             raise RecordError("metric", value=name, allowed=", ".join(_NAMES), remedy=did_you_mean(name, _NAMES))
-    scorer = _make_scorer(tuple(names))
-    scores = {name: np.zeros(len(gold), np.float64) for name in names}
+    if None in gold:
+        raise RecordError("a row without a reference summary cannot be scored", value=list(gold).index(None))
+    found = _score_all(tuple(each for each in gold if each is not None), tuple(answers))
+    return {name: found[name].copy() for name in names}
+
+
+@lru_cache(maxsize=64)
+def _score_all(gold: tuple[str, ...], answers: tuple[str | None, ...]) -> dict[str, Floats]:
+    """Score every variant at once, so that words are cut and stemmed once for all of them."""
+    scorer = _make_scorer()
+    scores = {name: np.zeros(len(gold), np.float64) for name in _NAMES}
     for place, (reference, answer) in enumerate(zip(gold, answers, strict=True)):
-        if reference is None:
-            raise RecordError("a row without a reference summary cannot be scored", value=place)
         found = scorer.score(reference, answer) if answer else {}
         for name, triple in found.items():
             scores[name][place] = triple.fmeasure
     return scores
 
 
-def rouge_psi(predictions: Predictions, metric: str) -> tuple[float, Floats] | None:
-    """Return one variant of one trial and its per-item scores [n], higher being better; None without rows."""
-    if not predictions.ids:
-        return None
-    values = score_rouge(predictions.gold, predictions.parsed, (metric,))[metric]
-    return float(values.mean()), values
+class _Words:
+    """The package's own words and stems, each word stemmed once: stemming is most of the time a score takes."""
+
+    def __init__(self) -> None:
+        from nltk.stem.porter import PorterStemmer
+
+        self.stem = lru_cache(maxsize=1 << 16)(PorterStemmer().stem)
+
+    def tokenize(self, text: str) -> list[str]:
+        """Cut a text into stemmed words."""
+        from rouge_score.tokenize import tokenize
+
+        return tokenize(text, self)
 
 
-@lru_cache(maxsize=8)
-def _make_scorer(names: tuple[str, ...]) -> Any:
+@lru_cache(maxsize=1)
+def _make_scorer() -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer(list(names), use_stemmer=True)
+    return RougeScorer(list(_NAMES), tokenizer=_Words())

@@ -23,8 +23,8 @@ def collect_sample(
 ) -> CandidateSample | None:
     """Return the sample of one candidate from its trials' predictions on one split, one entry a seed.
 
-    None where the metric has no interval: it has no scores of single items, a loss is not finite, or there is one
-    item only. Trials must hold the same items, in any order.
+    None where the metric has no interval: it has no scores of single items, a loss is not finite, likelihoods are
+    missing, or there is one item only. Trials must hold the same items, in any order.
     """
     scored = [psi(one, labels, metric) for one in trials]
     known = [each for each in scored if each is not None]
@@ -32,13 +32,15 @@ def collect_sample(
         return None
     items = np.stack([values[_order(name, one, trials[0])] for one, (_, values) in zip(trials, known, strict=True)])
     totals = [total for total, _ in known]
-    sample = sample_candidate(name, trials[0].ids, totals, items, binary=metric == "accuracy")
+    sample = sample_candidate(name, trials[0].ids, totals, items, binary=find_metric(metric).binary)
     return replace(sample, bounds=_bounds(find_metric(metric)))
 
 
 def _bounds(metric: Metric) -> tuple[float, float]:
     """Least and greatest value of a metric turned so that higher is better."""
-    return (0.0, 1.0) if metric.unit == "share" else (-inf, 0.0)
+    if metric.unit == "share":
+        return 0.0, 1.0
+    return (-inf, 0.0) if metric.direction == "lower" else (0.0, inf)
 
 
 def _order(name: str, own: Predictions, first: Predictions) -> slice | list[int]:

@@ -8,13 +8,14 @@ from itertools import starmap
 import numpy as np
 from numpy.typing import ArrayLike
 
-from whichtune.errors import RecordError
 from whichtune.records.predictions import Predictions
 from whichtune.records.trial import ClassFigures, MetricValue, SplitScores
 from whichtune.stats import counting
-from whichtune.stats.counting import ClassCounts, Indices, as_indices, count_classes, count_confusion
-from whichtune.stats.metrics import CLASSIFICATION, Metric, find_metric
-from whichtune.stats.sums import CalibrationSums, add_in_order, mean_or_none
+from whichtune.stats.counting import ClassCounts, Floats, as_indices, count_classes, count_confusion
+from whichtune.stats.items import index_answers, match_answers, match_likelihoods, word_counts
+from whichtune.stats.metrics import ANSWERING, INSTRUCTION, SUMMARIZATION, Metric, order_metrics
+from whichtune.stats.rouge import score_rouge
+from whichtune.stats.sums import CalibrationSums, add_in_order, mean_loss, mean_or_none
 
 CONFUSION_LABELS = 200
 """Up to so many labels the confusion matrix is kept."""
@@ -72,18 +73,43 @@ def score_predictions(predictions: Predictions, labels: Sequence[str], first_met
     return total.scores(labels, first_metric)
 
 
-def index_answers(predictions: Predictions, labels: Sequence[str]) -> tuple[Indices, Indices]:
-    """Return gold and parsed answers as label indices, [n] each, -1 for an answer that could not be read."""
-    index: dict[str | None, int] = {label: place for place, label in enumerate(labels)}
-    gold = np.array([_look_up(label, index, "gold") for label in predictions.gold], np.int64)
-    index[None] = -1
-    return gold, np.array([_look_up(label, index, "parsed") for label in predictions.parsed], np.int64)
+def score_instruction(predictions: Predictions, labels: Sequence[str], first_metric: str = "accuracy") -> SplitScores:
+    """Compute every score of classification by instruction; without likelihoods there is no accuracy by them."""
+    scores = score_predictions(predictions, labels)
+    values = {value.name: value.value for value in scores.metrics}
+    matched = match_likelihoods(predictions, labels)
+    values["likelihood_accuracy"] = None if matched is None else _mean(matched)
+    scores.metrics = [_value(metric, values) for metric in order_metrics(first_metric, INSTRUCTION)]
+    return scores
 
 
-def order_metrics(first_metric: str) -> list[Metric]:
-    """Return the metrics of classification, the first metric first."""
-    first = find_metric(first_metric)
-    return [first, *(metric for metric in CLASSIFICATION if metric is not first)]
+def score_summaries(predictions: Predictions, first_metric: str = "rougeL") -> SplitScores:
+    """Compute every score of summaries, the first metric first; all of them are means over rows."""
+    values = {name: _mean(found) for name, found in score_rouge(predictions.gold, predictions.parsed).items()}
+    values |= {"loss": mean_loss(predictions.loss), "answer_words": _mean(word_counts(predictions))}
+    return _score_texts(predictions, [_value(metric, values) for metric in order_metrics(first_metric, SUMMARIZATION)])
+
+
+def score_answers(predictions: Predictions, first_metric: str = "exact_match") -> SplitScores:
+    """Compute every score of answers in words, the first metric first; both sides are in their parser's form."""
+    values = {"exact_match": _mean(match_answers(predictions)), "loss": mean_loss(predictions.loss)}
+    return _score_texts(predictions, [_value(metric, values) for metric in order_metrics(first_metric, ANSWERING)])
+
+
+def _score_texts(predictions: Predictions, metrics: list[MetricValue]) -> SplitScores:
+    """Return the scores of a split whose answers are no labels: there are no classes."""
+    read = [answer for answer in predictions.parsed if answer is not None]
+    rows = len(predictions.ids)
+    return SplitScores(
+        rows=rows,
+        metrics=metrics,
+        unparsed_share=(rows - len(read)) / rows if rows else 0.0,
+        predicted_labels=len(set(read)),
+    )
+
+
+def _mean(values: Floats) -> float | None:
+    return float(values.mean()) if len(values) else None
 
 
 def tabulate_classes(counts: ClassCounts, labels: Sequence[str]) -> list[ClassFigures]:
@@ -100,10 +126,3 @@ def _class_figures(label: str, precision: float, recall: float, f1: float, *size
 
 def _value(metric: Metric, values: Mapping[str, float | None]) -> MetricValue:
     return MetricValue(name=metric.name, value=values[metric.name], direction=metric.direction, unit=metric.unit)
-
-
-def _look_up(label: str | None, index: Mapping[str | None, int], column: str) -> int:
-    if label not in index:
-        shown = ", ".join(str(each) for each in list(index)[:20] if each is not None)
-        raise RecordError(f"predictions: {column} answer", value=label, allowed=shown)
-    return index[label]

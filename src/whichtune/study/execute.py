@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from whichtune.data.examples import DataSet
 from whichtune.engine.adapter import SAMPLE_ROWS, AdapterCard, save_adapter
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.batches import plan_steps
@@ -24,13 +26,17 @@ from whichtune.measure.device import describe_device, synchroniser
 from whichtune.measure.environment import read_git, read_versions
 from whichtune.measure.memory import choose_meter
 from whichtune.models.backbone import LoadRequest
+from whichtune.models.batch import Encoded
+from whichtune.models.count import count_parameters
 from whichtune.records.folder import StudyFolder, TrialFolder
 from whichtune.records.predictions import write_predictions
-from whichtune.records.trial import Failure, Phase, Status, TrialRecord
+from whichtune.records.trial import Failure, Parameters, Phase, Status, TrialRecord
 from whichtune.spec.method_base import TunerBase
+from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.seeds import Streams
 from whichtune.spec.training import TrainingSpec
-from whichtune.study.plan import Planned, is_baseline, overrides_of, trial_id
+from whichtune.study.plan import Planned, family_of, overrides_of, trial_id
+from whichtune.study.prompters import make_prompter
 from whichtune.study.sharing import Ledger, Shared
 from whichtune.study.subprocesses import Checker
 from whichtune.trackers.crew import Crew
@@ -76,14 +82,11 @@ def execute(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialReco
         material = _material(desk, planned)
         clock = _clock(desk, record)
         try:
-            if is_baseline(planned.method):
-                _keep_outcome(desk, record, folder, run_baseline(planned.method, material, clock))
-            else:
-                with fitting_in_memory(desk.shared.device):
-                    _run_tuner(desk, planned, record, (material, clock))
+            with fitting_in_memory(desk.shared.device):
+                RUNNERS[family_of(planned.method)](desk, planned, record, (material, clock))
         finally:
             _close(record, clock)
-        if not is_baseline(planned.method):
+        if isinstance(planned.method, TunerBase):
             _check(desk, record, folder)
         record.status = "finished"
     except Exception as error:  # a failed trial is a row with its reason; the study goes on
@@ -105,12 +108,15 @@ def rehearse(desk: Desk, planned: Planned) -> None:
     material = _material(desk, planned)
     training = desk.shared.study.training_of(planned.method)
     Arithmetic(training.precision, desk.shared.device)
+    if isinstance(planned.method, PromptingSpec):
+        with suppress(UnsupportedError):
+            make_prompter(desk.shared, planned, material, desk.request(planned)).encode("validation")
+        return
     weigh_classes(training, material.task.labels, material.encoded["train"].targets)
     backbone = desk.shared.load(planned.backbone, desk.request(planned))
-    outputs = material.task.head().outputs
     try:
         streams = Streams(planned.seed, planned.method.stream)
-        assembly = build_assembly(backbone, planned.method, outputs, training.head_dropout, streams)
+        assembly = build_assembly(backbone, planned.method, material.task.head(), training.head_dropout, streams)
         try:
             require_room(assembly, training.max_length)
             if assembly.attachment.plan is not None:
@@ -125,7 +131,7 @@ def rehearse(desk: Desk, planned: Planned) -> None:
 
 def _material(desk: Desk, planned: Planned) -> Material:
     """Load and encode what the trial shares with others; that stands in the ledger, not in the trial."""
-    if planned.backbone is None:
+    if planned.backbone is None or not isinstance(planned.method, TunerBase):
         return Material(desk.shared.task, desk.shared.data)
     training = desk.shared.study.training_of(planned.method)
     return desk.shared.material(planned.backbone, desk.request(planned), training.max_length)
@@ -134,9 +140,9 @@ def _material(desk: Desk, planned: Planned) -> Material:
 def open_record(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialRecord:
     """Make the record a trial starts with."""
     study = desk.shared.study
-    baseline = is_baseline(planned.method)
+    family = family_of(planned.method)
     fingerprints = {"data": identity["data"]}
-    if not baseline:
+    if planned.backbone is not None:
         fingerprints |= {"weights": identity["backbone"]["weights"], "tokenizer": identity["tokenizer"]}
     kernel = {"attention": study.execution.attention, "evaluation_batch": study.execution.evaluation_batch}
     return TrialRecord(
@@ -146,12 +152,13 @@ def open_record(desk: Desk, planned: Planned, identity: dict[str, Any]) -> Trial
         method=planned.method_name,
         kind=planned.method.kind,
         backbone=planned.backbone,
-        baseline=baseline,
+        family=family,
+        baseline=family == "baseline",
         seed=planned.seed,
         deterministic=planned.deterministic,
         status="running",
         settings=planned.method.model_dump(mode="json"),
-        training=None if baseline else study.training_of(planned.method).model_dump(mode="json"),
+        training=None if family != "tuner" else study.training_of(planned.method).model_dump(mode="json"),
         overrides=overrides_of(planned.method, study),
         identity=identity,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -169,17 +176,30 @@ def _clock(desk: Desk, record: TrialRecord) -> PhaseClock:
     return PhaseClock(synchronise=synchroniser(desk.shared.device), meter=meter)
 
 
+def _run_baseline(desk: Desk, planned: Planned, record: TrialRecord, given: tuple[Material, PhaseClock]) -> None:
+    _keep_outcome(desk, record, desk.folder.trial(record.id), run_baseline(planned.method, *given))
+
+
+def _run_prompter(desk: Desk, planned: Planned, record: TrialRecord, given: tuple[Material, PhaseClock]) -> None:
+    material, clock = given
+    trial = make_prompter(desk.shared, planned, material, desk.request(planned))
+    record.traps += [f"backbone: {note}" for note in trial.speaker.backbone.notes]
+    trunk = trial.speaker.backbone.trunk
+    record.parameters = Parameters(trunk=count_parameters(trunk), head=0, added=0, trainable=0, trainable_theory=0)
+    _keep_outcome(desk, record, desk.folder.trial(record.id), trial.run(clock))
+
+
 def _run_tuner(desk: Desk, planned: Planned, record: TrialRecord, given: tuple[Material, PhaseClock]) -> None:
     method, shared, (material, clock) = planned.method, desk.shared, given
     assert isinstance(method, TunerBase)  # noqa: S101 - the plan tells tuners from baselines
     assert planned.backbone is not None  # noqa: S101
     training = shared.study.training_of(method)
     backbone = shared.load(planned.backbone, desk.request(planned))
-    _keep_cuts(record, material)
+    _keep_cuts(record, material.data, material.encoded)
     record.traps += [f"backbone: {note}" for note in backbone.notes]
     with clock.phase("attach"):
         streams = Streams(planned.seed, method.stream)
-        assembly = build_assembly(backbone, method, shared.task.head().outputs, training.head_dropout, streams)
+        assembly = build_assembly(backbone, method, shared.task.head(), training.head_dropout, streams)
     try:
         _keep_counts(record, assembly)
         _watch_warmup(record, training, material)
@@ -208,6 +228,7 @@ def _save(desk: Desk, planned: Planned, assembly: Assembly, folder: TrialFolder)
         method=planned.method,
         task=study.task,
         labels=data.labels,
+        columns=study.data.columns,
         outputs=desk.shared.task.head().outputs,
         head_dropout=training.head_dropout,
         max_length=training.max_length,
@@ -233,9 +254,9 @@ def _watch_warmup(record: TrialRecord, training: TrainingSpec, material: Materia
         record.traps.append(f"warm-up lasts {training.warmup:g} steps of {steps}: the peak rate is never reached")
 
 
-def _keep_cuts(record: TrialRecord, material: Material) -> None:
-    for split, encoded in material.encoded.items():
-        examples = material.data.examples[split]
+def _keep_cuts(record: TrialRecord, data: DataSet, rows: Mapping[str, Encoded]) -> None:
+    for split, encoded in rows.items():
+        examples = data.examples[split]
         record.cuts[split] = encoded.cut
         record.cut_origins[split] = [examples[row].origin for row in encoded.over_long[:SHOWN_ORIGINS]]
 
@@ -260,6 +281,8 @@ def _keep_outcome(desk: Desk, record: TrialRecord, folder: TrialFolder, outcome:
     tested = record.scores["test"]
     if tested.predicted_labels == 1 and not record.baseline:
         record.traps.append("predicts one class for every test example: it has not learned")
+    if outcome.encoded:
+        _keep_cuts(record, desk.shared.data, outcome.encoded)
 
 
 def _keep_failure(desk: Desk, record: TrialRecord, error: Exception) -> None:
@@ -282,3 +305,11 @@ def _close(record: TrialRecord, clock: PhaseClock) -> None:
         name: Phase(seconds=figures.seconds, peak_bytes=figures.peak_bytes) for name, figures in timeline.phases.items()
     }
     record.wall_seconds = timeline.wall_seconds
+
+
+RUNNERS: Mapping[str, Callable[[Desk, Planned, TrialRecord, tuple[Material, PhaseClock]], None]] = {
+    "baseline": _run_baseline,
+    "prompter": _run_prompter,
+    "tuner": _run_tuner,
+}
+"""Family of a method to what runs a trial of it."""

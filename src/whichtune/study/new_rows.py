@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from whichtune.data.cleaning import judge_text, read_gold, read_label
+from whichtune.data.cleaning import judge_text, read_answer, read_gold, read_label
 from whichtune.data.examples import Example
 from whichtune.data.reading import Reading, read_file
 from whichtune.data.tables import Table
@@ -40,7 +40,7 @@ class NewRows:
     examples: list[Example | None] = field(default_factory=list)
     """None for a row that cannot be answered."""
     reasons: list[str | None] = field(default_factory=list)
-    """Why a row cannot be answered: `empty`, `not-text`, `unlabeled`."""
+    """Why a row cannot be answered or scored: `empty`, `not-text`, `unlabeled`, `no-answer`."""
     encoding: str | None = None
 
     @property
@@ -74,19 +74,27 @@ def read_rows(path: Path, columns: Wanted, how: Reading, *, two: bool) -> NewRow
 
 
 def read_labelled(
-    path: Path, columns: Wanted, how: Reading, labels: Sequence[str], unlabeled: Collection[str], *, two: bool
+    path: Path, columns: Wanted, how: Reading, labels: Sequence[str] | None, unlabeled: Collection[str], *, two: bool
 ) -> NewRows:
-    """Read rows with their labels, each of which the trial must know; rows without one are left out."""
+    """Read rows with their labels, each of which the trial must know; rows without one are left out.
+
+    Without `labels` gold are texts or numbers of any kind, and `unlabeled` does not count.
+    """
     table = read_file(path, how)
     values = _column(table, columns.label, "label")
-    golds = [read_gold(value, table.origin(place), unlabeled, labels) for place, value in enumerate(values)]
-    _require_known(table, golds, labels)
+    origins = map(table.origin, range(len(table)))
+    if labels is None:
+        golds = [read_answer(value, origin) for value, origin in zip(values, origins, strict=True)]
+    else:
+        golds = [read_gold(value, origin, unlabeled, labels) for value, origin in zip(values, origins, strict=True)]
+        _require_known(table, golds, labels)
     rows = _gather(table, columns, two=two, golds=golds)
     for place, gold in enumerate(golds):
         if gold is None and rows.examples[place] is not None:
-            rows.drop(place, "unlabeled")
+            rows.drop(place, "unlabeled" if labels is not None else "no-answer")
     if not rows.usable:
-        raise DataError(f"{table.name} has no row with text and label", remedy="check `--text` and `--label`")
+        what = "label" if labels is not None else "answer"
+        raise DataError(f"{table.name} has no row with text and {what}", remedy="check `--text` and `--label`")
     return rows
 
 

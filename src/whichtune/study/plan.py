@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from whichtune.errors import SpecError
-from whichtune.methods import BASELINES, TUNERS
+from whichtune.methods import BASELINES, PROMPTERS
 from whichtune.records.trial import PROTOCOL_VERSION
 from whichtune.spec.digest import digest
 from whichtune.spec.grids import expand_grid
 from whichtune.spec.merge import deep_merge
 from whichtune.spec.method_base import TunerBase
-from whichtune.spec.methods import MajoritySpec, MethodSpec
+from whichtune.spec.methods import LeadSpec, MajoritySpec, MethodSpec
+from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.study import StudySpec
+from whichtune.spec.tasks import LanguageTaskBase, SummarizationSpec
 from whichtune.spec.training import PATIENCE
 
+Family = Literal["baseline", "prompter", "tuner"]
 NOT_IDENTITY = {"on", "grid", "training", "stream"}
 """Fields of a method entry that say where it runs, or are in the identity under another name."""
 RATES = {"learning_rate", "head_learning_rate"}
@@ -43,16 +46,21 @@ class Fingerprints:
     data: str
     weights: dict[str, str]
     tokenizers: dict[str, str]
+    prompts: dict[str, str] = field(default_factory=dict)
+    """Of everything in a prompt that no row decides, by the prompter's candidate; the task's own under no name. A
+    shipped style that a new version words otherwise makes other trials."""
 
 
 def plan_study(study: StudySpec) -> list[Planned]:
     """List every trial: baselines first, then backbone by backbone, so that each is loaded once.
 
     The majority baseline is always one of them, asked for or not: a method stuck at one class looks trained without it.
+    For summaries it is the text's first sentence.
     """
     methods = study.methods
-    if not any(isinstance(method, MajoritySpec) for method in methods.values()):
-        methods = {_free_name("majority", methods): MajoritySpec(kind="majority")} | methods
+    bar = LeadSpec(kind="lead") if isinstance(study.task, SummarizationSpec) else MajoritySpec(kind="majority")
+    if not any(type(method) is type(bar) for method in methods.values()):
+        methods = {_free_name(bar.kind, methods): bar} | methods
     candidates = [one for name, method in methods.items() for one in _candidates(study, name, method)]
     places = {name: place for place, name in enumerate(study.backbones)}
     ordered = sorted(candidates, key=lambda one: -1 if one.backbone is None else places[one.backbone])
@@ -70,9 +78,16 @@ def identity_of(planned: Planned, study: StudySpec, known: Fingerprints) -> dict
         "seed": None if planned.deterministic else planned.seed,
         "data": known.data,
     }
+    if isinstance(study.task, LanguageTaskBase) or isinstance(method, PromptingSpec):
+        identity["columns"] = study.data.columns.model_dump(mode="json")
+    if isinstance(method, PromptingSpec):
+        identity["prompt"] = known.prompts[planned.candidate]
+    elif isinstance(study.task, LanguageTaskBase):
+        identity["prompt"] = known.prompts[""]
     if planned.backbone is not None:
         spec = study.backbones[planned.backbone]
-        identity["training"] = study.training_of(method).model_dump(mode="json", exclude=SAME_ANSWERS)
+        if isinstance(method, TunerBase):
+            identity["training"] = study.training_of(method).model_dump(mode="json", exclude=SAME_ANSWERS)
         identity["backbone"] = {
             "weights": known.weights[planned.backbone],
             "dtype": spec.dtype,
@@ -122,9 +137,11 @@ def require_distinct(plan: Sequence[Planned], identifiers: Sequence[str]) -> Non
             )
 
 
-def is_baseline(method: MethodSpec) -> bool:
-    """Whether a method needs no backbone."""
-    return type(method) in BASELINES
+def family_of(method: MethodSpec) -> Family:
+    """Return which family a method belongs to: those that need no backbone, those that train nothing, and tuners."""
+    if type(method) in BASELINES:
+        return "baseline"
+    return "prompter" if type(method) in PROMPTERS else "tuner"
 
 
 def overrides_of(method: MethodSpec, study: StudySpec) -> dict[str, Any]:
@@ -144,13 +161,18 @@ def _candidates(study: StudySpec, name: str, method: MethodSpec) -> list[Planned
     if type(method) in BASELINES:
         fixed = BASELINES[type(method)].deterministic
         return [Planned(label, name, spec, None, 0, fixed) for label, spec in expanded]
-    assert type(method) in TUNERS  # noqa: S101 - the tables cover the union; a test holds them to it
     backbones = method.on or tuple(study.backbones)
     return [
-        Planned(f"{label}@{backbone}", name, spec, backbone, 0, deterministic=False)
+        Planned(f"{label}@{backbone}", name, spec, backbone, 0, deterministic=not _draws(spec, study))
         for backbone in backbones
         for label, spec in expanded
     ]
+
+
+def _draws(method: MethodSpec, study: StudySpec) -> bool:
+    """Whether seeds matter: to every tuner, and to a prompter that draws examples or tokens."""
+    prompter = PROMPTERS.get(type(method))
+    return True if prompter is None else prompter.draws(method, study.task)
 
 
 def _free_name(name: str, taken: Mapping[str, MethodSpec]) -> str:

@@ -8,19 +8,21 @@ from pathlib import Path
 
 from whichtune.data.storing import read_examples
 from whichtune.engine.build import build_assembly, request_load
-from whichtune.engine.probe import probe
-from whichtune.engine.trial import TunerTrial
+from whichtune.engine.probe import probe, probe_prompter
+from whichtune.engine.trial import Material, TunerTrial
 from whichtune.errors import RecordError
 from whichtune.fetch.atomic import write_text
 from whichtune.measure.clock import PhaseClock
 from whichtune.measure.device import pick_device, set_threads
 from whichtune.measure.environment import read_versions
 from whichtune.records.folder import StudyFolder
-from whichtune.records.trial import Probe
+from whichtune.records.trial import AloneCost, Probe
 from whichtune.spec.method_base import TunerBase
+from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.read import load_stored_study
 from whichtune.spec.seeds import Streams
 from whichtune.study.plan import Planned, plan_study
+from whichtune.study.prompters import make_prompter
 from whichtune.study.sharing import Ledger, Shared
 from whichtune.tasks import build_task
 
@@ -33,11 +35,14 @@ def main(study: str, request: str) -> None:
     threads = set_threads(asked["threads"])
     data = read_examples(folder.examples)
     shared = Shared(
-        spec, data, build_task(spec.task, data.labels), pick_device(asked["device"]), Ledger(folder.costs("probes"))
+        spec,
+        data,
+        build_task(spec.task, data.labels, spec.data.columns),
+        pick_device(asked["device"]),
+        Ledger(folder.costs("probes")),
     )
     planned = _find(plan_study(spec), asked["candidate"])
-    trial = _assemble(shared, planned)
-    alone = probe(trial, spec.measure)
+    alone = _measure(shared, planned)
     record = Probe(
         id=asked["id"],
         candidate=planned.candidate,
@@ -58,6 +63,14 @@ def _find(plan: list[Planned], candidate: str) -> Planned:
     raise RecordError(f"no candidate named '{candidate}' in this study")
 
 
+def _measure(shared: Shared, planned: Planned) -> AloneCost:
+    measure = shared.study.measure
+    if not isinstance(planned.method, PromptingSpec):
+        return probe(_assemble(shared, planned), measure)
+    request = request_load(planned.method, shared.study.execution.attention)
+    return probe_prompter(make_prompter(shared, planned, Material(shared.task, shared.data), request), measure)
+
+
 def _assemble(shared: Shared, planned: Planned) -> TunerTrial:
     assert isinstance(planned.method, TunerBase)  # noqa: S101 - only tuners are probed
     assert planned.backbone is not None  # noqa: S101
@@ -66,7 +79,7 @@ def _assemble(shared: Shared, planned: Planned) -> TunerTrial:
     backbone = shared.load(planned.backbone, request)
     material = shared.material(planned.backbone, request, training.max_length)
     streams = Streams(planned.seed, planned.method.stream)
-    assembly = build_assembly(backbone, planned.method, shared.task.head().outputs, training.head_dropout, streams)
+    assembly = build_assembly(backbone, planned.method, shared.task.head(), training.head_dropout, streams)
     size = shared.study.execution.evaluation_batch
     return TunerTrial(assembly, material, planned.method, training, PhaseClock(), size)
 

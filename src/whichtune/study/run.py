@@ -31,13 +31,14 @@ from whichtune.study.execute import Desk, execute, rehearse
 from whichtune.study.plan import (
     Fingerprints,
     Planned,
+    family_of,
     identity_of,
-    is_baseline,
     plan_study,
     probe_id,
     require_distinct,
     trial_id,
 )
+from whichtune.study.prompters import fingerprint_prompts
 from whichtune.study.sharing import Ledger, Shared
 from whichtune.study.subprocesses import Checker, run_probe
 from whichtune.tasks import build_task
@@ -132,7 +133,7 @@ def _run(study: StudySpec, folder: StudyFolder, watcher: Watcher, crew: Crew) ->
     write_text(folder.spec, dump_study(study, {"device": str(device), "threads": threads}))
     with ledger.spending("warm-up"):
         warm_up_optimizer()
-    shared = Shared(study, data, build_task(study.task, data.labels), device, ledger)
+    shared = Shared(study, data, build_task(study.task, data.labels, study.data.columns), device, ledger)
     checker = Checker(folder.path, str(device), threads) if study.execution.check else None
     desk = Desk(folder, shared, checker, threads, (watcher, crew), crew)
     try:
@@ -165,7 +166,7 @@ def _decided(folder: StudyFolder) -> dict[str, Any]:
 
 def _read_data(study: StudySpec, folder: StudyFolder, ledger: Ledger, watcher: Watcher) -> DataSet:
     with ledger.spending("read data"):
-        data = load_data(study.data)
+        data = load_data(study.data, study.task.answers)
     write_examples(folder.examples, data)
     write_text(folder.data_report, json.dumps(dataclasses.asdict(data.report), indent=1))
     watcher.on_data(data.report)
@@ -213,7 +214,8 @@ def _identify(desk: Desk, plan: Sequence[Planned]) -> list[dict[str, Any]]:
             known[planned.backbone] = backbone.fingerprint, backbone.encoder.fingerprint
     weights = {name: own for name, (own, _) in known.items()}
     tokenizers = {name: own for name, (_, own) in known.items()}
-    fingerprints = Fingerprints(desk.shared.data.fingerprint, weights, tokenizers)
+    prompts = fingerprint_prompts(desk.shared, plan)
+    fingerprints = Fingerprints(desk.shared.data.fingerprint, weights, tokenizers, prompts)
     return [identity_of(planned, desk.shared.study, fingerprints) for planned in plan]
 
 
@@ -236,7 +238,7 @@ def _probe_all(desk: Desk, records: Sequence[TrialRecord], watcher: Watcher) -> 
     failures: list[str] = []
     place = describe_device(desk.shared.device, desk.threads) | {"versions": read_versions()}
     for planned, record in zip(plan_study(desk.shared.study), records, strict=True):
-        if is_baseline(planned.method) or record.status != "finished":
+        if family_of(planned.method) == "baseline" or record.status != "finished":
             continue
         identifier = probe_id(planned, desk.shared.study, record.identity, place)
         if not desk.folder.probe(identifier).is_file():

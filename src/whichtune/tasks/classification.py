@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,18 +14,21 @@ from whichtune.models.batch import Encoded
 from whichtune.models.encoder import TextEncoder
 from whichtune.records.predictions import Predictions
 from whichtune.records.trial import SplitScores
+from whichtune.spec.sources import Columns
 from whichtune.spec.tasks import PairClassificationSpec, TextClassificationSpec
 from whichtune.stats.scores import score_predictions
-from whichtune.tasks.scored import Scored
-
-KEPT_LABELS = 64
-"""Up to so many labels all probabilities of a prediction are kept; beyond, the predicted one's alone."""
+from whichtune.tasks.scored import Scored, score_outputs, score_shares, tabulate_scored
 
 
 class Classification:
     """One label for each example, however many texts it is read from; `encode` is left to the task."""
 
-    def __init__(self, spec: TextClassificationSpec | PairClassificationSpec, labels: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        spec: TextClassificationSpec | PairClassificationSpec,
+        labels: tuple[str, ...],
+        columns: Columns | None = None,
+    ) -> None:
         self.spec = spec
         self.labels = labels
         self._index: dict[str | None, int] = {None: -1} | {label: index for index, label in enumerate(labels)}
@@ -56,32 +58,20 @@ class Classification:
 
     def score(self, outputs: Tensor, targets: Tensor) -> Scored:
         """Read predictions off the outputs of one batch; the loss of a row without a target is not a number."""
-        log_shares = functional.log_softmax(outputs.float(), dim=-1)
-        top, predicted = log_shares.max(dim=-1)
-        losses = functional.nll_loss(log_shares, targets, ignore_index=-1, reduction="none")
-        losses = losses.masked_fill(targets == -1, float("nan"))
-        kept = log_shares.exp().numpy(force=True) if len(self.labels) <= KEPT_LABELS else None
-        return Scored(predicted.numpy(force=True), top.exp().numpy(force=True), losses.numpy(force=True), kept)
+        return score_outputs(outputs, targets)
 
-    def score_shares(self, shares: np.ndarray, targets: np.ndarray) -> Scored:
-        """Read predictions off probabilities that no model made (baselines), [rows, labels]."""
-        with np.errstate(divide="ignore"):
-            logs = torch.from_numpy(np.log(shares.astype(np.float64)))
-        return self.score(logs, torch.from_numpy(targets))
+    def sample(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the outputs themselves: they prove a saved adapter."""
+        return outputs
 
     def tabulate(self, split: str, examples: Sequence[Example], scored: Scored) -> Predictions:
         """Put scored rows beside their examples."""
-        return Predictions(
-            split=split,
-            ids=[example.id for example in examples],
-            gold=[example.gold for example in examples],
-            parsed=[self.labels[index] if index >= 0 else None for index in scored.predicted],
-            confidence=scored.confidence,
-            loss=scored.loss,
-            probabilities=scored.probabilities,
-            group=None if all(example.group is None for example in examples) else [one.group for one in examples],
-            labels=self.labels,
-        )
+        return tabulate_scored(split, examples, scored, self.labels)
+
+    def tabulate_guesses(self, split: str, examples: Sequence[Example], guesses: np.ndarray | list[str]) -> Predictions:
+        """Put the label shares of a baseline beside their examples."""
+        scored = score_shares(np.asarray(guesses), self.targets(examples))
+        return tabulate_scored(split, examples, scored, self.labels)
 
     def evaluate(self, predictions: Predictions) -> SplitScores:
         """Compute every metric from the records alone, the study's own metric first."""

@@ -15,6 +15,7 @@ from whichtune.models.encoder import TextEncoder
 from whichtune.records.predictions import Predictions
 from whichtune.records.trial import SplitScores
 from whichtune.spec.tasks import TaskSpec
+from whichtune.tasks.asking import Asking
 from whichtune.tasks.scored import Scored
 
 
@@ -38,7 +39,7 @@ class Task(Protocol):
         ...
 
     def encode(self, examples: Sequence[Example], encoder: TextEncoder, max_length: int) -> Encoded:
-        """Token ids of the examples, cut to `max_length` tokens; targets of -1 where gold is not known."""
+        """Token ids of the examples, of at most `max_length` tokens each; targets of -1 where gold is not known."""
         ...
 
     def count(self, targets: Tensor, weights: Tensor | None = None) -> float:
@@ -49,18 +50,36 @@ class Task(Protocol):
         """Summed loss and what it is divided by; `weights` [classes] are of the training loss alone."""
         ...
 
-    def score(self, outputs: Tensor, targets: Tensor) -> Scored:
-        """Predictions of one batch."""
+    def sample(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """What of a batch's outputs proves a saved adapter."""
         ...
 
-    def score_shares(self, shares: np.ndarray, targets: np.ndarray) -> Scored:
-        """Predictions from probabilities that no model made."""
+    def tabulate_guesses(self, split: str, examples: Sequence[Example], guesses: np.ndarray | list[str]) -> Predictions:
+        """What a baseline says (label shares, or texts) beside the examples."""
+        ...
+
+    def evaluate(self, predictions: Predictions) -> SplitScores:
+        """Every metric, the study's own first."""
+        ...
+
+
+class HeadTask(Task, Protocol):
+    """A task that a head of ours answers: outputs are scored row by row."""
+
+    def score(self, outputs: Tensor, targets: Tensor) -> Scored:
+        """Predictions of one batch."""
         ...
 
     def tabulate(self, split: str, examples: Sequence[Example], scored: Scored) -> Predictions:
         """Scored rows beside their examples."""
         ...
 
-    def evaluate(self, predictions: Predictions) -> SplitScores:
-        """Every metric, the study's own first."""
+
+class WrittenTask(Task, Protocol):
+    """A task that a language model answers in words."""
+
+    asking: Asking
+
+    def glance(self, predictions: Predictions) -> SplitScores:
+        """What is known while training, when nothing is written: the loss first."""
         ...

@@ -1,4 +1,4 @@
-"""What outputs say, a row an entry."""
+"""What outputs over labels say, a row an entry, and the predictions they become."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from whichtune.data.examples import Example
+from whichtune.records.predictions import Predictions
+
+KEPT_LABELS = 64
+"""Up to so many labels all probabilities of a prediction are kept; beyond, the predicted one's alone."""
 
 
 @dataclass(frozen=True)
@@ -32,3 +41,40 @@ def gather(parts: Sequence[Scored], places: Sequence[np.ndarray]) -> Scored:
         loss=np.concatenate([part.loss for part in parts])[order],
         probabilities=np.concatenate(kept)[order] if len(kept) == len(parts) else None,
     )
+
+
+def score_outputs(outputs: Tensor, targets: Tensor) -> Scored:
+    """Read predictions off outputs [B, labels]; the loss of a row without a target is not a number."""
+    log_shares = functional.log_softmax(outputs.float(), dim=-1)
+    top, predicted = log_shares.max(dim=-1)
+    losses = functional.nll_loss(log_shares, targets, ignore_index=-1, reduction="none")
+    losses = losses.masked_fill(targets == -1, float("nan"))
+    kept = log_shares.exp().numpy(force=True) if outputs.shape[1] <= KEPT_LABELS else None
+    return Scored(predicted.numpy(force=True), top.exp().numpy(force=True), losses.numpy(force=True), kept)
+
+
+def score_shares(shares: np.ndarray, targets: np.ndarray) -> Scored:
+    """Read predictions off probabilities that no model made (baselines), [rows, labels]."""
+    with np.errstate(divide="ignore"):
+        logs = torch.from_numpy(np.log(shares.astype(np.float64)))
+    return score_outputs(logs, torch.from_numpy(targets))
+
+
+def tabulate_scored(split: str, examples: Sequence[Example], scored: Scored, labels: tuple[str, ...]) -> Predictions:
+    """Put scored rows beside their examples."""
+    return Predictions(
+        split=split,
+        ids=[example.id for example in examples],
+        gold=[example.gold for example in examples],
+        parsed=[labels[index] if index >= 0 else None for index in scored.predicted],
+        confidence=scored.confidence,
+        loss=scored.loss,
+        probabilities=scored.probabilities,
+        group=groups_of(examples),
+        labels=labels,
+    )
+
+
+def groups_of(examples: Sequence[Example]) -> list[str | None] | None:
+    """Return the group of each example; None where none has one."""
+    return None if all(example.group is None for example in examples) else [example.group for example in examples]

@@ -2,9 +2,10 @@ import pytest
 
 from whichtune.data.cleaning import Sieve
 from whichtune.data.docstrings import harvest
+from whichtune.data.load import load_data
 from whichtune.data.sources.registry import read_source
 from whichtune.errors import DataError
-from whichtune.spec.sources import Columns, DocstringsSource
+from whichtune.spec.sources import Columns, DataSpec, DocstringsSource
 
 COLUMNS = Columns(label="summary", id="id", group="package")
 BODY = "It takes the values one after the other and adds them, and it gives the sum back as it is. " * 3
@@ -67,3 +68,24 @@ def test_no_rows_and_no_column_are_told():
 def test_names_are_those_of_packages(packages):
     with pytest.raises(ValueError, match="packages"):
         DocstringsSource(kind="docstrings", packages=packages)
+
+
+def test_summaries_are_gold_texts_and_rows_are_drawn_by_their_names(monkeypatch, tmp_path):
+    folder = tmp_path / "many_values"
+    folder.mkdir()
+    numbers = [place * 7919 for place in range(40)]
+    said = {place: f"Add value {number} to all other values there are." for place, number in enumerate(numbers)}
+    parts = [
+        f'def f{place}():\n    """{said[place]}\n\n    Case {number}. {BODY}\n    """'
+        for place, number in enumerate(numbers)
+    ]
+    (folder / "__init__.py").write_text("\n\n".join(parts))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    spec = {"source": {"kind": "docstrings", "packages": ["many_values"]}, "columns": COLUMNS.model_dump()}
+    data = load_data(DataSpec.model_validate(spec), "texts")
+    assert (data.labels, data.report.rows) == ((), {"train": 24, "validation": 6, "test": 10})
+    for one in (one for rows in data.examples.values() for one in rows):
+        place = int(one.id.removeprefix("many_values.f"))
+        assert one.gold == said[place]
+        assert one.text.startswith(f"Case {numbers[place]}.")
+        assert one.group == "many_values"

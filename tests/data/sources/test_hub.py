@@ -4,9 +4,10 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from whichtune.data.cleaning import Sieve
+from whichtune.data.load import load_data
 from whichtune.data.sources import hub
 from whichtune.errors import DataError
-from whichtune.spec.sources import Columns, HubSource
+from whichtune.spec.sources import Columns, DataSpec, HubSource
 
 COMMIT = "a" * 40
 
@@ -148,3 +149,34 @@ def test_a_real_folder_in_the_hubs_layout_is_read(tmp_path, monkeypatch):
     rows = hub.read_hub(source, Columns())
     assert rows.parts["test"].values == {"text": ["test one", "test two"], "label": [1, 0]}
     assert "folder sha256" in rows.source
+
+
+def test_cnn_dailymail_on_the_hub_is_read_with_its_configuration_and_columns(fake, monkeypatch):
+    """Its layout there: configuration `3.0.0`, splits train, validation and test, columns article, highlights, id."""
+    answer(monkeypatch, COMMIT)
+    features = {name: SimpleNamespace(dtype="string") for name in ("article", "highlights", "id")}
+    columns = {
+        split: {
+            "article": [f'(CNN) -- {split} said "{n * 7919}".\n\nMore on page {n}.' for n in range(8)],
+            "highlights": [f"Page {n} says more .\nSo does {split} ." for n in range(8)],
+            "id": [f"{split}{n:038x}" for n in range(8)],
+        }
+        for split in ("train", "validation", "test")
+    }
+    asked = []
+
+    def load_dataset(*args, **kwargs):
+        asked.append((args, kwargs))
+        info = SimpleNamespace(download_checksums={})
+        return {split: FakeSplit(columns=own, features=features, info=info) for split, own in columns.items()}
+
+    sys.modules["datasets"].load_dataset = load_dataset
+    source = {"kind": "hub", "name": "cnn_dailymail", "config": "3.0.0"}
+    named = {"text": "article", "label": "highlights", "id": "id"}
+    data = load_data(DataSpec.model_validate({"source": source, "columns": named}), "texts")
+    assert asked == [(("cnn_dailymail", "3.0.0"), {"revision": COMMIT})]
+    assert data.report.source == f"hub: cnn_dailymail (3.0.0) at {COMMIT}"
+    assert (data.labels, data.report.rows) == ((), {"train": 8, "validation": 8, "test": 8})
+    for split, own in columns.items():
+        found = [(one.text, one.gold, one.id) for one in data.examples[split]]
+        assert found == list(zip(own["article"], own["highlights"], own["id"], strict=True))

@@ -5,12 +5,13 @@ from fractions import Fraction
 
 import pytest
 
+from whichtune.data.load import load_data
 from whichtune.data.sources.registry import read_source
 from whichtune.data.sources.word_problems import list_word_problems
 from whichtune.prompts.numbers import canonical_number, read_last_number
 from whichtune.prompts.styles import find_wording
 from whichtune.spec.prompts import PromptSpec
-from whichtune.spec.sources import Columns, WordProblemsSource
+from whichtune.spec.sources import Columns, DataSpec, WordProblemsSource
 
 ROWS = list_word_problems()
 BY_ID = [pytest.param(row, id=row["id"]) for row in ROWS]
@@ -90,3 +91,13 @@ def test_worked_examples_of_prompts_are_right_and_not_among_them():
         for left, right in EQUATION.findall(worked.reasoning):
             assert compute(left) == Fraction(right)
         assert read_last_number(worked.reasoning) == worked.answer
+
+
+def test_answers_are_gold_texts_split_as_they_are():
+    columns = {"label": "answer", "id": "id", "group": "topic"}
+    data = load_data(DataSpec.model_validate({"source": {"kind": "word-problems"}, "columns": columns}), "texts")
+    assert (data.labels, data.report.dropped) == ((), ())
+    assert data.report.rows == {"train": 20, "validation": 20, "test": 60}
+    golds = {one.id: one.gold for rows in data.examples.values() for one in rows}
+    assert golds == {row["id"]: row["answer"] for row in ROWS}
+    assert len(set(golds.values())) > 50

@@ -1,0 +1,184 @@
+"""A language model in its predicting state: prompts read, labels scored behind them, texts judged, answers written.
+
+What all prompts of a split begin with (an instruction, fixed examples) is run once, and its keys and values are reused
+for every row. B sequences, L labels, H the width of hidden rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from whichtune.engine.optimizing import Arithmetic
+from whichtune.methods.contracts import Inputs, unchanged
+from whichtune.models.backbone import Backbone
+from whichtune.models.batch import Batch, Encoded, collate
+from whichtune.models.causal import State, end_flush, run_behind, score_tokens
+from whichtune.models.generate import Sampling, embed_tokens, write_behind
+from whichtune.models.layout import Layout, layout_of
+
+LEAST_SHARED_TOKENS = 8
+"""A shorter common head is run again in every row: copying its cache costs as much."""
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A backbone that scores tokens, with what a method puts in front of its rows."""
+
+    backbone: Backbone
+    arithmetic: Arithmetic
+    inputs: Inputs = unchanged
+
+    @property
+    def shares(self) -> bool:
+        """Whether rows can go on behind a head that was run once, whatever their lengths."""
+        return self.inputs is unchanged and not self.backbone.anatomy.local
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.backbone.device
+
+
+@dataclass(frozen=True)
+class Head:
+    """What all rows begin with, after it ran."""
+
+    tokens: int
+    state: State | None = None
+
+
+@dataclass(frozen=True)
+class Read:
+    """Prompts that were read."""
+
+    last: Tensor
+    """[B, H]: the hidden row behind which the next token is scored."""
+    state: State
+
+
+def read_head(speaker: Speaker, prompts: Encoded) -> Head:
+    """Run the tokens that all prompts begin with, but for the last one of the shortest."""
+    count = count_shared(prompts) if speaker.shares else 0
+    if count < LEAST_SHARED_TOKENS:
+        return Head(0)
+    ids = torch.from_numpy(prompts.row(0)[:count].astype(np.int64))[None].to(speaker.device)
+    layout = layout_of(torch.tensor([count])).to(speaker.device)
+    with speaker.arithmetic.forward():
+        _, state = run_behind(speaker.backbone, embed_tokens(speaker.backbone, ids), layout)
+    return Head(count, state)
+
+
+def count_shared(prompts: Encoded) -> int:
+    """Count the tokens that all rows begin with; each row keeps one of its own, and a lone row shares nothing."""
+    if len(prompts) < 2:
+        return 0
+    first = prompts.row(0)
+    count = int(prompts.lengths.min()) - 1
+    for place in range(1, len(prompts)):
+        differ = np.flatnonzero(prompts.row(place)[:count] != first[:count])
+        count = int(differ[0]) if len(differ) else count
+    return count
+
+
+def read_prompts(speaker: Speaker, prompts: Encoded, rows: Sequence[int] | np.ndarray, head: Head) -> Read:
+    """Run the prompts of some rows behind the head they share, padded on the left."""
+    batch = collate(behind(prompts, head.tokens), rows, side="left").to(speaker.device)
+    embedded = speaker.backbone.embed(batch)
+    with speaker.arithmetic.forward():
+        if head.state is not None:
+            hidden, state = run_behind(speaker.backbone, embedded, batch.layout, head.state.repeated(len(batch.rows)))
+        else:
+            laid = end_flush(speaker.backbone, *speaker.inputs(embedded, batch.layout))
+            hidden, state = run_behind(speaker.backbone, *laid)
+    return Read(hidden[:, -1], state)
+
+
+def behind(prompts: Encoded, count: int) -> Encoded:
+    """Return the rows without their first tokens."""
+    if not count:
+        return prompts
+    places = np.arange(len(prompts.tokens)) - np.repeat(prompts.offsets[:-1], prompts.lengths)
+    offsets = prompts.offsets - count * np.arange(len(prompts) + 1)
+    return Encoded(prompts.tokens[places >= count], offsets, prompts.targets)
+
+
+def score_words(speaker: Speaker, read: Read, words: Sequence[Sequence[int]]) -> Tensor:
+    """Return the log-likelihood of each label's word behind each prompt, [B, L] float64, in nats.
+
+    The first tokens of all words are scored by the prompt's own pass; what words have beyond them is scored for all
+    labels together in one more, behind the cache of the prompt.
+    """
+    with speaker.arithmetic.forward():
+        shares = functional.log_softmax(score_tokens(speaker.backbone, read.last).float(), dim=-1)
+    firsts = torch.tensor([word[0] for word in words], device=speaker.device)
+    totals = shares[:, firsts].double()
+    longer = [place for place, word in enumerate(words) if len(word) > 1]
+    if longer:
+        totals[:, longer] += _score_rest(speaker, read, [words[place] for place in longer])
+    return totals
+
+
+def _score_rest(speaker: Speaker, read: Read, words: Sequence[Sequence[int]]) -> Tensor:
+    """Score the words' tokens from the second on, [B, words]."""
+    batch, count = len(read.last), len(words)
+    width = max(map(len, words)) - 1
+    ids = torch.zeros(count, width, dtype=torch.int64)
+    targets = torch.full((count, width), -1)
+    for row, word in enumerate(words):
+        ids[row, : len(word) - 1] = torch.tensor(word[:-1])
+        targets[row, : len(word) - 1] = torch.tensor(word[1:])
+    lengths = torch.tensor([len(word) - 1 for word in words]).repeat(batch)
+    layout = layout_of(lengths).to(speaker.device)
+    ids, targets = ids.repeat(batch, 1).to(speaker.device), targets.repeat(batch, 1).to(speaker.device)
+    with speaker.arithmetic.forward():
+        embedded = embed_tokens(speaker.backbone, ids)
+        hidden, _ = run_behind(speaker.backbone, embedded, layout, read.state.repeated(count))
+        known = targets >= 0
+        scores = score_tokens(speaker.backbone, hidden[known]).float()
+    losses = torch.zeros(targets.shape, dtype=torch.float64, device=speaker.device)
+    losses[known] = functional.cross_entropy(scores, targets[known], reduction="none").double()
+    return -losses.sum(dim=1).reshape(batch, count)
+
+
+def judge_answers(speaker: Speaker, encoded: Encoded, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return the mean negative log-likelihood of each row's given answer, [B] float32; NaN where none is given."""
+    batch = collate(encoded, rows).to(speaker.device)
+    with speaker.arithmetic.forward():
+        hidden, layout = _run(speaker, batch)
+        assert layout.targets is not None, "rows with answers have targets"  # noqa: S101
+        scores = score_tokens(speaker.backbone, hidden[layout.targets]).float()
+    losses = functional.cross_entropy(scores, batch.targets, reduction="none").double()
+    totals = torch.zeros(len(batch.rows), dtype=torch.float64, device=speaker.device)
+    owners = layout.targets.nonzero()[:, 0]
+    totals.index_add_(0, owners, losses)
+    return (totals / layout.targets.sum(dim=1)).float().numpy(force=True)
+
+
+def _run(speaker: Speaker, batch: Batch) -> tuple[Tensor, Layout]:
+    rows, layout = speaker.inputs(speaker.backbone.embed(batch), batch.layout)
+    return speaker.backbone.run(rows, layout), layout
+
+
+def write_answers(speaker: Speaker, read: Read, sampling: Sampling, keys: Sequence[int]) -> tuple[list[str], list[int]]:
+    """Write on behind prompts; return the texts and their numbers of tokens. The read state is used up."""
+    with speaker.arithmetic.forward():
+        done = write_behind(speaker.backbone, read.last, read.state, sampling, keys)
+    decode = speaker.backbone.encoder.tokenizer.decode
+    return [decode(list(one.tokens)) for one in done], [len(one.tokens) for one in done]
+
+
+def stops_at(speaker: Speaker, texts: Sequence[str]) -> Callable[[Sequence[int]], bool] | None:
+    """Return what tells that a completion came to one of the texts at which it ends."""
+    return partial(_has_stop, speaker.backbone.encoder.tokenizer.decode, texts) if texts else None
+
+
+def _has_stop(decode: Callable[[Sequence[int]], str], texts: Sequence[str], tokens: Sequence[int]) -> bool:
+    written = decode(tokens).lstrip()
+    return any(text in written for text in texts)

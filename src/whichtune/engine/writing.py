@@ -1,0 +1,154 @@
+"""Predict a split in words: every row's prompt read once, its labels scored and its answer written behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+import torch
+
+from whichtune.data.examples import Example
+from whichtune.engine.speaking import (
+    Head,
+    Read,
+    Speaker,
+    judge_answers,
+    read_head,
+    read_prompts,
+    score_words,
+    stops_at,
+    write_answers,
+)
+from whichtune.errors import NonFiniteError
+from whichtune.fetch.fingerprint import fingerprint_texts
+from whichtune.models.batch import Encoded
+from whichtune.models.generate import Sampling
+from whichtune.records.predictions import Predictions
+from whichtune.spec.seeds import derive_seed
+from whichtune.tasks.answers import Answers, tabulate_answers
+from whichtune.tasks.asking import Asking, encode_words
+
+MOST_TOKENS = 16_384
+"""Tokens of a batch at most, so that long prompts come in smaller batches."""
+Depth = Literal["answers", "glance"]
+
+
+@dataclass(frozen=True)
+class Interview:
+    """Who is asked, in which way, and how many rows at a time."""
+
+    speaker: Speaker
+    asking: Asking
+    batch: int
+    seed: int = 0
+    """Of sampled answers; each row draws from a stream of its own, by its id."""
+    depth: Depth = "answers"
+    """`glance`: what a validation while training needs; nothing is written."""
+
+    def sampling(self) -> Sampling:
+        """How answers are written."""
+        told = self.asking.decoding
+        return Sampling(
+            max_new_tokens=self.asking.room,
+            temperature=told.temperature,
+            top_k=told.top_k,
+            top_p=told.top_p,
+            seed=self.seed,
+            ends=self.speaker.backbone.encoder.ends,
+            min_new_tokens=told.min_new_tokens,
+            beams=told.beams,
+            length_penalty=told.length_penalty,
+            no_repeat_ngram=told.no_repeat_ngram,
+            stop=stops_at(self.speaker, self.asking.recipe.style.stop),
+        )
+
+
+@dataclass
+class Columns:
+    """What the batches of a split leave behind, at the rows' own places."""
+
+    raw: list[str]
+    tokens_out: np.ndarray
+    seconds: np.ndarray
+    log_likelihoods: np.ndarray | None
+    loss: np.ndarray | None
+
+
+@torch.no_grad()
+def answer_in_words(interview: Interview, split: str, examples: Sequence[Example], encoded: Encoded) -> Predictions:
+    """Ask about every row once; return the predictions in the rows' order. There must be one row at least."""
+    prompts, asking = encoded.prompts(), interview.asking
+    words = encode_words(asking, interview.speaker.backbone.encoder, examples[0]) if asking.by_labels else []
+    columns = _make_columns(len(examples), len(words), texts=not asking.labels)
+    head = read_head(interview.speaker, prompts)
+    for rows in group_rows(prompts.lengths, interview.batch):
+        start = perf_counter()
+        _answer_rows(interview, (encoded, prompts, rows), [examples[row] for row in rows], (head, words), columns)
+        columns.seconds[rows] = (perf_counter() - start) / len(rows)
+    written = interview.depth == "answers"
+    table = tabulate_answers(
+        asking, split, examples, Answers(columns.raw if written else None, columns.log_likelihoods, columns.loss)
+    )
+    table.tokens_in = prompts.lengths.astype(np.int32)
+    table.tokens_out = columns.tokens_out if written else None
+    table.batch_seconds = columns.seconds
+    table.prompt_hash = [hash_prompt(prompts, row) for row in range(len(prompts))]
+    return table
+
+
+def group_rows(lengths: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Yield rows of like length, longest first; long ones fewer at a time."""
+    order = np.argsort(-lengths, kind="stable")
+    place = 0
+    while place < len(order):
+        count = max(1, min(size, MOST_TOKENS // max(1, int(lengths[order[place]]))))
+        yield order[place : place + count]
+        place += count
+
+
+def hash_prompt(prompts: Encoded, row: int) -> str:
+    """Hash the token ids of one prompt."""
+    return fingerprint_texts([",".join(map(str, prompts.row(row).tolist()))])[:16]
+
+
+def _make_columns(rows: int, words: int, *, texts: bool) -> Columns:
+    return Columns(
+        raw=[""] * rows,
+        tokens_out=np.zeros(rows, np.int32),
+        seconds=np.zeros(rows, np.float32),
+        log_likelihoods=np.zeros((rows, words)) if words else None,
+        loss=np.zeros(rows, np.float32) if texts else None,
+    )
+
+
+def _answer_rows(
+    interview: Interview,
+    given: tuple[Encoded, Encoded, np.ndarray],
+    examples: Sequence[Example],
+    shared: tuple[Head, list[list[int]]],
+    columns: Columns,
+) -> None:
+    """Fill in the columns of one batch."""
+    (encoded, prompts, rows), (head, words), speaker = given, shared, interview.speaker
+    if columns.loss is not None:
+        columns.loss[rows] = judge_answers(speaker, encoded, rows)
+    if columns.log_likelihoods is None and interview.depth == "glance":
+        return
+    read = read_prompts(speaker, prompts, rows, head)
+    _require_numbers(read)
+    if columns.log_likelihoods is not None:
+        columns.log_likelihoods[rows] = score_words(speaker, read, words).numpy(force=True)
+    if interview.depth == "answers":
+        keys = [derive_seed(interview.seed, "answer", one.id) for one in examples]
+        texts, lengths = write_answers(speaker, read, interview.sampling(), keys)
+        columns.tokens_out[rows] = lengths
+        for row, text in zip(rows, texts, strict=True):
+            columns.raw[row] = text
+
+
+def _require_numbers(read: Read) -> None:
+    if not bool(torch.isfinite(read.last).all()):
+        raise NonFiniteError("hidden rows of prompts are not numbers: the training diverged")

@@ -1,0 +1,43 @@
+"""Asking the untouched model: which examples stand in each row's prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from whichtune.data.examples import Example
+from whichtune.prompts.choosing import Chooser, Neighbours, make_pool
+from whichtune.prompts.prompt import Recipe
+from whichtune.prompts.styles import find_style
+from whichtune.spec.prompting import PromptingSpec
+from whichtune.spec.prompts import PromptSpec
+from whichtune.spec.seeds import Streams
+from whichtune.spec.tasks import LanguageTaskBase, TaskSpec
+
+
+class Prompting:
+    """Prompts with or without training rows as examples."""
+
+    def choose(
+        self,
+        spec: PromptingSpec,
+        recipe: Recipe,
+        train: Sequence[Example],
+        streams: Streams,
+        neighbours: Neighbours | None = None,
+    ) -> Chooser:
+        """Return what chooses the examples of each row; a draw depends on streams, pool and row alone."""
+        return Chooser(make_pool(train if recipe.shots else ()), spec.shots, recipe.shots, streams, neighbours)
+
+    def needs_neighbours(self, spec: PromptingSpec, recipe: Recipe) -> bool:
+        """Whether rows must be compared by an encoder."""
+        return recipe.shots > 0 and spec.shots.choice == "nearest"
+
+    def draws(self, spec: PromptingSpec, task: TaskSpec) -> bool:
+        """Whether two seeds may answer differently: examples are drawn, or tokens are."""
+        held = task.prompt if isinstance(task, LanguageTaskBase) else PromptSpec()
+        prompt = spec.lay_over(held)
+        style = find_style(prompt)
+        count = style.examples if prompt.shots.count is None else prompt.shots.count
+        temperature = task.decoding.temperature if isinstance(task, LanguageTaskBase) else 0.0
+        drawn = count > 0 and not style.worked and prompt.shots.choice != "nearest"
+        return drawn or float(spec.decoding.get("temperature", temperature)) > 0
