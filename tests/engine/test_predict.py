@@ -4,7 +4,8 @@ import torch
 
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.predict import predict
-from whichtune.engine.using import Manner, Predictor
+from whichtune.engine.optimizing import Arithmetic
+from whichtune.engine.using import Predictor
 from whichtune.errors import NonFiniteError
 from whichtune.spec.methods import FullSpec, LoraSpec
 
@@ -30,7 +31,7 @@ def test_a_model_at_work_answers_as_in_its_trial(tiny_backbone, tiny_trial):
     examples, length = trial.material.data.examples["test"], trial.training.max_length
     expected, _ = run(trial, 5)
     with trial.assembly.predicting() as merged:
-        predictor = Predictor(trial.assembly, trial.material.task, length, Manner(CPU, 5), merged)
+        predictor = Predictor(trial.assembly, trial.material.task, length, 5, Arithmetic("float32", CPU), merged)
         table, encoded = predictor.answer(examples)
     assert np.array_equal(table.probabilities, expected.probabilities)
     assert (table.ids, table.parsed) == (expected.ids, expected.parsed)
@@ -44,7 +45,7 @@ def test_outputs_that_are_no_numbers_are_told(tiny_backbone, tiny_trial):
         next(trial.assembly.head.parameters()).fill_(float("nan"))
     with pytest.raises(NonFiniteError, match="outputs on test rows are not numbers"):
         run(trial, 5)
-    predictor = Predictor(trial.assembly, trial.material.task, 40, Manner(CPU, 5), merged=False)
+    predictor = Predictor(trial.assembly, trial.material.task, 40, 5, Arithmetic("float32", CPU), merged=False)
     with pytest.raises(NonFiniteError, match="outputs on new rows are not numbers"):
         predictor.answer(trial.material.data.examples["test"])
 

@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from whichtune.layers.heads import ClassHead, HeadRequest, count_head
-from whichtune.models.batch import collate
+from whichtune.engine.build import build_head
+from whichtune.errors import UnsupportedError
+from whichtune.layers.heads import ClassHead, HeadRequest, TokenHead, count_head
+from whichtune.models.batch import Encoded, collate
 from whichtune.models.count import count_parameters
 from whichtune.models.head_forms import HEAD_FORMS
 
@@ -112,3 +115,44 @@ def test_trunk_and_head_give_the_logits_of_the_familys_own_classifier(family, co
         hidden = backbone.run(backbone.embed(batch), batch.layout, batch.segments)
         logits = head(backbone.pool(hidden, batch.layout))
     assert float((logits - expected).abs().max() / expected.std()) < 1e-5
+
+
+ANSWERED = [([5, 9, 7, 30, 31, 2], 3), ([8, 2], 1), ([40, 41, 42, 43, 44, 45, 46, 2], 6)]
+"""Token ids of a prompt and its answer, and where the answer begins."""
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "opt"])
+def test_a_token_head_gives_the_loss_of_the_familys_own_language_model(family, side, tiny_backbone):
+    """The sum over the answers' tokens of a padded batch, against the labels of `transformers` a row at a time."""
+    backbone = tiny_backbone(family)
+    own = AutoModelForCausalLM.from_config(backbone.trunk.config, attn_implementation="eager").eval()
+    own.base_model.load_state_dict(backbone.trunk.state_dict())
+    if not backbone.output.tied:
+        own.lm_head.weight.data.copy_(backbone.output.weight)
+    tokens = np.array([token for row, _ in ANSWERED for token in row], np.int32)
+    offsets = np.cumsum([0, *(len(row) for row, _ in ANSWERED)])
+    encoded = Encoded(tokens, offsets, np.full(3, -1), starts=np.array([start for _, start in ANSWERED]))
+    batch, head = collate(encoded, range(3), side=side), TokenHead()
+    with torch.no_grad():
+        scores = head.answer(backbone, backbone.run(backbone.embed(batch), batch.layout), batch.layout, "default")
+        assert scores.shape == (sum(len(row) - start for row, start in ANSWERED), 259), "no other row is scored"
+        expected = 0.0
+        for row, start in ANSWERED:
+            labels = torch.tensor([[-100] * start + row[start:]])
+            expected += float(own(torch.tensor([row]), labels=labels).loss) * (len(row) - start)
+    assert float(functional.cross_entropy(scores, batch.targets, reduction="sum")) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_token_head_has_nothing_of_its_own():
+    head = TokenHead()
+    head.initialise(1)
+    assert (head.size, list(head.parameters()), list(head.buffers())) == (0, [], [])
+
+
+def test_a_backbone_that_scores_no_tokens_has_no_token_head(tiny_backbone):
+    assert HeadRequest(0).tokens
+    assert not HeadRequest(2).tokens
+    assert isinstance(build_head(tiny_backbone("gpt"), HeadRequest(0), 0.1), TokenHead)
+    with pytest.raises(UnsupportedError, match=r"the family 'bert' scores no next token"):
+        build_head(tiny_backbone("bert"), HeadRequest(0), 0.1)

@@ -3,7 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whichtune.models.batch import Encoded, collate
+from whichtune.models.batch import Encoded, collate, mark_answers
+from whichtune.models.layout import layout_of
 
 
 def encode(rows, segments=False):
@@ -73,3 +74,50 @@ def test_collating_copies():
     batch.targets.fill_(9)
     assert encoded.tokens.tolist() == [1, 2]
     assert encoded.targets.tolist() == [0]
+
+
+answered = st.lists(
+    st.lists(st.integers(1, 50_000), min_size=1, max_size=9).flatmap(
+        lambda row: st.tuples(st.just(row), st.integers(1, len(row)))
+    ),
+    min_size=1,
+    max_size=6,
+)
+"""Rows of tokens, and where in each the answer begins: at its end where there is none."""
+
+
+def with_answers(rows):
+    plain = encode([row for row, _ in rows])
+    return Encoded(plain.tokens, plain.offsets, plain.targets, starts=np.array([start for _, start in rows], np.int64))
+
+
+@given(answered, st.sampled_from(["left", "right"]))
+def test_targets_are_the_tokens_of_the_answers_and_nothing_else(rows, side):
+    encoded = with_answers(rows)
+    batch = collate(encoded, range(len(rows)), side=side)
+    assert batch.targets.tolist() == [token for row, start in rows for token in row[start:]]
+    for place, (row, start) in enumerate(rows):
+        marked = batch.layout.targets[place]
+        assert not (marked & ~batch.layout.real[place]).any(), "padding has no target"
+        assert batch.layout.positions[place][marked].tolist() == list(range(start - 1, len(row) - 1))
+        assert batch.ids[place][marked].tolist() == row[start - 1 : -1], "the rows in front of the targets"
+
+
+@given(answered)
+def test_prompts_are_the_rows_without_their_answers(rows):
+    encoded = with_answers(rows)
+    prompts = encoded.prompts()
+    assert [prompts.row(at).tolist() for at in range(len(rows))] == [row[:start] for row, start in rows]
+    assert prompts.starts is None
+    assert prompts.prompts() is prompts
+    assert np.array_equal(prompts.targets, encoded.targets)
+
+
+def test_virtual_rows_in_front_have_no_target():
+    layout = layout_of(torch.tensor([3, 5]))
+    marked = mark_answers(layout, torch.tensor([2, 3]))
+    assert marked.int().tolist() == [[0, 1, 0, 0, 0], [0, 0, 1, 1, 0]]
+
+
+def test_rows_of_a_task_with_a_head_have_no_marks():
+    assert collate(encode([[1, 2], [3]]), [0, 1]).layout.targets is None

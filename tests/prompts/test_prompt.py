@@ -24,20 +24,18 @@ def test_the_styles_and_wordings_of_the_file_are_those_of_the_spec():
 @pytest.mark.parametrize("wording", list_wordings())
 def test_any_style_goes_with_any_wording(style, wording, make_rows):
     labels = {"statements": TRUTH, "inference": ("contradiction", "entailment", "neutral")}
-    labels |= dict.fromkeys(("labels", "multiple-choice"), ("a", "b"))
-    pair = Columns(text="premise", pair="hypothesis") if wording == "inference" else Columns()
+    labels |= dict.fromkeys(("labels", "pairs", "multiple-choice"), ("a", "b"))
+    pair = Columns(text="premise", pair="hypothesis") if wording in ("inference", "pairs") else Columns()
     worked = style == "chain-of-thought"
     own = {"style": style, "wording": wording}
-    if worked and wording in ("labels", "multiple-choice", "summaries", "inference"):
-        own["template"] = find_style(PromptSpec(style=style)).model_copy(
-            update={"examples": 3 if wording == "inference" else 0}
-        )
+    if worked and wording in ("labels", "pairs", "multiple-choice", "summaries"):
+        own["template"] = find_style(PromptSpec(style=style)).model_copy(update={"examples": 0})
     made = recipe(pair, labels.get(wording, ()), **own)
     item = Example("test:1", "test", "the text", None, "s:1", "the second")
     prompt = build_prompt(made, item)
     assert "the text" in prompt.text
     assert "{{" not in prompt.text
-    assert ("the second" in prompt.text) == (wording == "inference" and style != "short-published")
+    assert ("the second" in prompt.text) == (wording in ("inference", "pairs") and style != "short-published")
 
 
 def test_a_few_shot_prompt_letter_by_letter():

@@ -19,7 +19,14 @@ from whichtune.spec.base import Spec
 from whichtune.spec.members import choices, kinds, members, specs, strip
 from whichtune.spec.methods import MethodSpec
 from whichtune.spec.sources import SourceSpec
-from whichtune.spec.tasks import PairClassificationSpec, TaskSpec, TextClassificationSpec
+from whichtune.spec.tasks import (
+    InstructionClassificationSpec,
+    PairClassificationSpec,
+    QuestionAnsweringSpec,
+    SummarizationSpec,
+    TaskSpec,
+    TextClassificationSpec,
+)
 
 
 def test_members_of_a_union_in_order_and_of_a_single_class():
@@ -33,7 +40,13 @@ def test_members_of_a_union_in_order_and_of_a_single_class():
         GptBackbone,
         RandomBackbone,
     )
-    assert members(TaskSpec) == (TextClassificationSpec, PairClassificationSpec)
+    assert members(TaskSpec) == (
+        TextClassificationSpec,
+        PairClassificationSpec,
+        InstructionClassificationSpec,
+        SummarizationSpec,
+        QuestionAnsweringSpec,
+    )
     assert members(Annotated[TextClassificationSpec, Field()]) == (TextClassificationSpec,)
     assert members(int | None) == (int,)
     assert members(Annotated[Path | None, Field()]) == (Path,)

@@ -6,7 +6,7 @@ from whichtune.spec.prompts import PromptSpec, ShotsSpec, StyleSpec
 
 def test_a_prompt_asks_plainly_unless_told_otherwise():
     spec = PromptSpec()
-    assert (spec.style, spec.wording, spec.words) == ("zero-shot", "labels", {})
+    assert (spec.style, spec.wording, spec.words) == ("zero-shot", None, {})
     assert (spec.shots.choice, spec.shots.count, spec.shots.balanced) == ("fixed", None, True)
 
 

@@ -187,7 +187,7 @@ def test_all_faults_at_once_with_their_lines(write):
         (22, "methods.lora.grid.alpha", "has no values"),
         (23, "methods.lora.grid.stream", "no setting of lora that a grid can vary"),
         (24, "methods.bad.kind", "is required but missing; allowed: majority,"),
-        (26, "methods.lorra.kind", "did you mean 'lora'?"),
+        (26, "methods.lorra.kind", "did you mean 'lora' or 'qlora'?"),
         (27, "methods.empty", "nothing stands here; allowed: a mapping"),
         (28, "seeds[2]", "seed 1 stands twice"),
         (29, "margin", "got inf; allowed: a finite number"),

@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from whichtune.cli import checks, counting, reading, running, training, using
+from whichtune.cli import checks, counting, reading, running, training, using, writing
 from whichtune.cli.made import SETTINGS
 from whichtune.errors import WhichtuneError
 
@@ -34,6 +34,7 @@ app.command("count", cls=counting.MethodCommand, context_settings=SETTINGS)(coun
 app.command("train", cls=training.TrialCommand, context_settings=SETTINGS)(training.train)
 app.command("evaluate")(using.evaluate)
 app.command("predict")(using.predict)
+app.command("generate", cls=writing.DecodingCommand, context_settings=SETTINGS)(writing.generate)
 
 
 @app.callback()

@@ -69,9 +69,9 @@ def list_tuners(*, alone: bool) -> None:
 def choose_methods(kind: str | None, given: dict[str, Any], settings: list[str]) -> dict[str, MethodSpec]:
     """Return the method that is asked for, or every one that needs no setting, with its defaults."""
     from whichtune.errors import SpecError
-    from whichtune.spec.members import kinds, specs
+    from whichtune.spec.members import kinds, needs_settings, specs
     from whichtune.spec.methods import MethodSpec
-    from whichtune.study.single import find_kind, naming_flags, needs_settings, write_overrides
+    from whichtune.study.single import find_kind, naming_flags, write_overrides
 
     if kind is None and (given or settings):
         raise SpecError("settings without a method", remedy="say which with `--method`, such as `--method lora`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["TrialCommand", "train"]
 TEXT, LABEL, PAIR = "data.columns.text", "data.columns.label", "data.columns.pair"
 WHOLE = "data.source.all"
+INSTRUCTION = "instruction-classification"
+ROWS = 200
+"""Validation and test rows where the data are not named either."""
+_WRITERS = re.compile(r"gpt|smollm|\.gguf$", re.IGNORECASE)
+"""Words for models that write."""
 
 
 def train(
@@ -37,12 +43,19 @@ def train(
             help="minilm, a folder, a name on the hub, random:bert, or the file's own name.",
         ),
     ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="A kind of task, such as instruction-classification or summarization.")
+    ] = None,
     out_dir: Annotated[Path | None, typer.Option(help="The study's folder; runs/train-METHOD when left out.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the trial; the file's first, or 1.")] = None,
     scale: Annotated[str | None, typer.Option(help="A named set of overrides of the study file.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting without a flag, such as data.split.seed=1.")
     ] = None,
+    wandb_run_name: Annotated[
+        str | None, typer.Option(help="Track with Weights & Biases, offline, under this name.")
+    ] = None,
+    wandb_project: Annotated[str | None, typer.Option(help="Its project there; the folder's name otherwise.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print trial and comparison as JSON, progress as lines on stderr.")
     ] = False,
@@ -52,15 +65,19 @@ def train(
     from whichtune.spec.read import read_study
     from whichtune.study.single import Asked, plan_single
 
-    given = given_settings(ctx)
+    if backbone == "resume":
+        remedy = "an interrupted trial goes on when the same command is given again"
+        raise SpecError("--init-from: resume is for `whichtune generate`", remedy=remedy)
+    wandb = {"run_name": wandb_run_name, "project": wandb_project}
+    given = given_settings(ctx) | {f"trackers.*.{name}": word for name, word in wandb.items() if word is not None}
     if study is None and scale is not None:
         raise SpecError("--scale", value=scale, remedy="scales stand in a study file: give one")
     base = None if study is None else read_study(study, scale=scale)
     if base is None:
-        require_data(given)
-        given = guess_columns(given)
+        given, task = choose_data(given, task, backbone)
+        given = guess_columns(given, task)
     out = out_dir or RUNS / f"train-{method or 'trial'}"
-    spec = plan_single(Asked(out, method, backbone, seed, given, tuple(settings or ())), base)
+    spec = plan_single(Asked(out, method, backbone, task, seed, given, tuple(settings or ())), base)
     finish(spec, out, as_json=as_json)
 
 
@@ -90,15 +107,20 @@ def choose_trial(records: list[TrialRecord]) -> TrialRecord:
     return next((one for one in records if not one.baseline), records[-1])
 
 
-def require_data(given: dict[str, Any]) -> None:
-    """Refuse a command without data before anything else is looked at."""
+def choose_data(given: dict[str, Any], task: str | None, backbone: str | None) -> tuple[dict[str, Any], str | None]:
+    """Refuse a command without data, but for a language model: that takes the built-in reviews, and says so."""
     from whichtune.errors import SpecError
 
-    if not any(path.startswith(("data.source.all", "data.source.train")) for path in given):
+    if any(path.startswith(("data.source.all", "data.source.train")) for path in given):
+        return given, task
+    if task not in (None, INSTRUCTION) or backbone is None or not _WRITERS.search(backbone):
         raise SpecError("--data: no rows to train on", remedy="for example `--data reviews.csv`, or give a study file")
+    sizes = {f"data.sizes.{split}": ROWS for split in ("validation", "test") if f"data.sizes.{split}" not in given}
+    typer.echo(f"no --data: movie-reviews, as --task {INSTRUCTION}, with {ROWS} rows to validate and to test", err=True)
+    return {**given, WHOLE: "movie-reviews", **sizes}, INSTRUCTION
 
 
-def guess_columns(given: dict[str, Any]) -> dict[str, Any]:
+def guess_columns(given: dict[str, Any], task: str | None) -> dict[str, Any]:
     """Find the columns of text and label that were not named, and say which they are."""
     from whichtune.cli.sniff import sniff
     from whichtune.data.reading import Reading
@@ -107,7 +129,8 @@ def guess_columns(given: dict[str, Any]) -> dict[str, Any]:
     if (TEXT in given and LABEL in given) or given.get("data.source.header") is False or not path.is_file():
         return given
     how = Reading(format=given.get("data.source.format"), encoding=given.get("data.source.encoding"))
-    seen = sniff(path, text=given.get(TEXT), label=given.get(LABEL), pair=given.get(PAIR), how=how)
+    own = {"text": given.get(TEXT), "label": given.get(LABEL), "pair": given.get(PAIR)}
+    seen = sniff(path, **own, how=how, in_words=task in {"summarization", "question-answering-by-prompt"})
     pair = {} if seen.pair is None else {PAIR: seen.pair}
     second = f", second text `{seen.pair}`" if pair else ""
     typer.echo(f"columns of {path.name}: text `{seen.text}`{second}, label `{seen.label}`", err=True)

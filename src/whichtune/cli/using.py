@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from whichtune.data.reading import Reading
-    from whichtune.engine.using import Predictor
+    from whichtune.engine.using import Answerer
     from whichtune.records.folder import TrialFolder
     from whichtune.study.new_rows import NewRows, Wanted
     from whichtune.study.using import Evaluation, Trained
@@ -74,15 +74,15 @@ def evaluate(
     from whichtune.study.using import open_trained, score_rows, using
 
     trained = open_trained(folder)
-    two, labels = trained.reads_two, trained.labels
+    two = trained.reads_two
     columns = choose_columns(
         trained, text, pair, identity, label=trained.columns.label if label is None else label, two=two
     )
     how = choose_reading(trained, form, encoding)
     unlabeled = () if trained.data is None else trained.data.unlabeled
-    rows = read_labelled(data, columns, how, labels, unlabeled, two=two)
+    rows = read_labelled(data, columns, how, trained.known_labels, unlabeled, two=two)
     if out is not None:
-        require_exact(out, [*rows.ids, *labels])
+        require_exact(out, [*rows.ids, *trained.labels])
     with using(trained, device=device, threads=threads, batch=batch) as predictor:
         found, answers = score_rows(trained, predictor, rows, data)
     if out is not None:
@@ -145,7 +145,7 @@ def predict(
 
 
 def answer_file(
-    rows: NewRows, model: AbstractContextManager[Predictor], out: Path | None, *, spreadsheet: bool
+    rows: NewRows, model: AbstractContextManager[Answerer], out: Path | None, *, spreadsheet: bool
 ) -> None:
     """Answer all rows of a file; those that cannot be answered keep their place."""
     from whichtune.study.answers import lay_out_answers, write_answers, write_lines
@@ -163,7 +163,7 @@ def answer_file(
     tell_rows(rows, cut)
 
 
-def answer_lines(predictor: Predictor, *, two: bool, label_only: bool) -> None:
+def answer_lines(predictor: Answerer, *, two: bool, label_only: bool) -> None:
     """Answer standard input line by line, each at once; a pair is two texts with a tab between them."""
     from whichtune.study.answers import describe_answer
     from whichtune.study.new_rows import NewRows

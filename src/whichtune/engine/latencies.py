@@ -30,6 +30,8 @@ from whichtune.spec.training import MeasureSpec
 
 LEAST_REPEATS = 3
 """Repeats of a whole batch at least; it takes a fifth of those of one row."""
+MOST_WRITTEN = 8
+"""Rows of the batch that a language model is timed on; a forward pass of a model with a head takes a whole one."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,12 @@ class Timing:
         repeats = (
             self.measure.latency_repeats if self.rows == 1 else max(LEAST_REPEATS, self.measure.latency_repeats // 5)
         )
-        took = measure_latency(forward, repeats=repeats, warm_up=2, synchronise=synchroniser(self.device) or _nothing)
+        took = measure_latency(
+            forward,
+            repeats=repeats,
+            warm_up=2 if self.rows == 1 else 1,
+            synchronise=synchroniser(self.device) or _nothing,
+        )
         return LatencyFigures.model_validate(
             {
                 "batch": self.rows,
@@ -81,7 +88,7 @@ def time_speaking(
     speaker: Speaker, prompts: Encoded, batch: int, measure: MeasureSpec, *, merged: bool = False, plain: bool = False
 ) -> Iterator[LatencyFigures]:
     """Time the running of prompts, and of one new token behind them, again and again."""
-    for rows in choose_rows(prompts, batch):
+    for rows in choose_rows(prompts, min(batch, MOST_WRITTEN)):
         timing = Timing(len(rows), merged, plain, measure, speaker.device)
         width = int(prompts.lengths[rows].max())
         yield timing.take(lambda rows=rows: read_prompts(speaker, prompts, rows, Head(0)), "prefill", width)
@@ -90,17 +97,24 @@ def time_speaking(
 
 
 class Writer:
-    """Writes one best token behind all sequences at each call."""
+    """Writes one best token behind all sequences at each call; where the context is full it begins anew."""
 
     def __init__(self, speaker: Speaker, read: Read) -> None:
         self.speaker = speaker
+        self.begun = Read(read.last, read.state.repeated())
         self.last, self.state = read.last, read.state
+        most = speaker.backbone.anatomy.positions
+        self.room = None if most is None else most - int(read.state.lengths.max())
+        self.written = 0
 
     def write(self) -> None:
         """Score, choose, and run the new token."""
+        if self.written == self.room:
+            self.last, self.state, self.written = self.begun.last, self.begun.state.repeated(), 0
         with self.speaker.arithmetic.forward():
             chosen = score_tokens(self.speaker.backbone, self.last).argmax(dim=1)
             self.last, self.state = run_token(self.speaker.backbone, chosen, self.state)
+        self.written += 1
 
 
 def choose_rows(encoded: Encoded, size: int) -> list[np.ndarray]:

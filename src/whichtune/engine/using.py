@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, cast
 
 import torch
 
@@ -15,10 +16,15 @@ from whichtune.engine.assembly import Assembly
 from whichtune.engine.build import request_load
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.predict import answer_rows
+from whichtune.engine.speaking import Speaker
+from whichtune.models.backbone import LoadRequest
 from whichtune.models.batch import Encoded
+from whichtune.models.causal import require_output
 from whichtune.models.load import load_backbone
 from whichtune.records.predictions import Predictions
-from whichtune.tasks.contract import Task
+from whichtune.spec.backbones import BackboneSpec
+from whichtune.tasks.asking import Asking
+from whichtune.tasks.contract import Task, WrittenTask
 
 NEW = "new"
 """Name of the split that new rows form."""
@@ -35,6 +41,38 @@ class Manner:
     attention: str = "sdpa"
 
 
+class Answerer(Protocol):
+    """What answers new rows, whether a method trained it or not."""
+
+    @property
+    def task(self) -> Task:
+        """What is predicted from what."""
+        ...
+
+    @property
+    def merged(self) -> bool:
+        """Whether an adapter is merged into the trunk."""
+        ...
+
+    @property
+    def speaker(self) -> Speaker:
+        """The model as one that writes."""
+        ...
+
+    @property
+    def asking(self) -> Asking:
+        """How it is asked, where it answers in words."""
+        ...
+
+    def encode(self, examples: Sequence[Example]) -> Encoded:
+        """Return rows as token ids."""
+        ...
+
+    def answer(self, examples: Sequence[Example]) -> tuple[Predictions, Encoded]:
+        """Predict rows, in their order; also return them as token ids."""
+        ...
+
+
 @dataclass(frozen=True)
 class Predictor:
     """A model ready to answer: in eval mode, merged where that is possible."""
@@ -46,9 +84,23 @@ class Predictor:
     arithmetic: Arithmetic
     merged: bool
 
+    @property
+    def speaker(self) -> Speaker:
+        """The model as one that writes, behind what the method puts in front of a text."""
+        return Speaker(self.assembly.backbone, self.arithmetic, self.assembly.attachment.inputs)
+
+    @property
+    def asking(self) -> Asking:
+        """How it is asked, where it answers in words."""
+        return cast(WrittenTask, self.task).asking
+
+    def encode(self, examples: Sequence[Example]) -> Encoded:
+        """Return rows as token ids."""
+        return self.task.encode(examples, self.assembly.backbone.encoder, self.max_length)
+
     def answer(self, examples: Sequence[Example]) -> tuple[Predictions, Encoded]:
         """Predict rows, in their order; also return them as token ids. There must be one row at least."""
-        encoded = self.task.encode(examples, self.assembly.backbone.encoder, self.max_length)
+        encoded = self.encode(examples)
         table = answer_rows(self.assembly, self.task, NEW, (examples, encoded), self.batch, self.arithmetic)
         return table, encoded
 
@@ -66,3 +118,11 @@ def open_predictor(adapter: Path, manner: Manner) -> Generator[Predictor]:
             yield Predictor(assembly, task, card.max_length, manner.batch, arithmetic, merged)
     finally:
         assembly.attachment.detach()
+
+
+def open_model(spec: BackboneSpec, manner: Manner) -> Speaker:
+    """Load a model as it was released, to write with; refuse one that scores no tokens."""
+    backbone = load_backbone(spec, LoadRequest(attention=manner.attention))
+    require_output(backbone)
+    backbone.trunk.to(manner.device)
+    return Speaker(backbone, Arithmetic(manner.precision, manner.device))

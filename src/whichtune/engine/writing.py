@@ -66,6 +66,13 @@ class Interview:
         )
 
 
+    @property
+    def writes(self) -> bool:
+        """Whether anything is written: not while training, and not where the likeliest label is the answer."""
+        judged = self.asking.by_labels and self.asking.scoring == "likelihood"
+        return self.depth == "answers" and not judged
+
+
 @dataclass
 class Columns:
     """What the batches of a split leave behind, at the rows' own places."""
@@ -88,7 +95,7 @@ def answer_in_words(interview: Interview, split: str, examples: Sequence[Example
         start = perf_counter()
         _answer_rows(interview, (encoded, prompts, rows), [examples[row] for row in rows], (head, words), columns)
         columns.seconds[rows] = (perf_counter() - start) / len(rows)
-    written = interview.depth == "answers"
+    written = interview.writes
     table = tabulate_answers(
         asking, split, examples, Answers(columns.raw if written else None, columns.log_likelihoods, columns.loss)
     )
@@ -141,7 +148,7 @@ def _answer_rows(
     _require_numbers(read)
     if columns.log_likelihoods is not None:
         columns.log_likelihoods[rows] = score_words(speaker, read, words).numpy(force=True)
-    if interview.depth == "answers":
+    if interview.writes:
         keys = [derive_seed(interview.seed, "answer", one.id) for one in examples]
         texts, lengths = write_answers(speaker, read, interview.sampling(), keys)
         columns.tokens_out[rows] = lengths

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from whichtune.errors import SpecError, did_you_mean
 from whichtune.spec.base import Spec
 from whichtune.spec.compose import read_word
+from whichtune.spec.decoding import DecodingSpec
 from whichtune.spec.members import choices, kinds, members, specs, strip
 from whichtune.spec.merge import alike_key
 from whichtune.spec.methods import MethodSpec
+from whichtune.spec.nodes import Place, make_node
+from whichtune.spec.prompts import ShotsSpec
 from whichtune.spec.sources import Columns, DataSpec, FilesSource, SizesSpec, SplitSpec
 from whichtune.spec.study import StudySpec
 from whichtune.spec.tasks import TaskSpec
 from whichtune.spec.training import ExecutionSpec, MeasureSpec, StoppingSpec, TrainingSpec
+from whichtune.spec.validate import validate
+
+Laid = TypeVar("Laid", bound=Spec)
 
 ANY_METHOD = "methods.*"
 """Front of the paths of method flags: the star stands for the name of the entry that is meant."""
@@ -26,6 +32,9 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "learning_rate": ("--lr",),
     "max_steps": ("--max-iters",),
     "all": ("--data",),
+    "accumulate": ("--gradient-accumulation-steps",),
+    "clip_norm": ("--grad-clip",),
+    "validate_every": ("--eval-interval",),
 }
 """Field to the other names of its flag, as users of other tools know them."""
 MOST_NAMED = 4
@@ -84,11 +93,7 @@ def list_flags(spec: type[Spec]) -> list[Flag]:
 
 def list_method_flags() -> list[Placed]:
     """List one flag for every field that a method has; its help says which methods, and their defaults."""
-    owners: dict[str, list[tuple[str, Flag]]] = {}
-    for member in specs(MethodSpec):
-        for flag in list_flags(member):
-            owners.setdefault(flag.field, []).extend((kind, flag) for kind in kinds(member))
-    return [Placed(_join(found), f"{ANY_METHOD}.{field}") for field, found in owners.items()]
+    return _join_members(f"{ANY_METHOD}.", MethodSpec)
 
 
 def group_flags() -> dict[str, list[Placed]]:
@@ -102,13 +107,15 @@ def group_flags() -> dict[str, list[Placed]]:
             ("data.split.", [SplitSpec], "split-"),
             ("data.sizes.", [SizesSpec], "sizes-"),
         ),
-        "Task": (("task.", specs(TaskSpec), ""), ("", [StudySpec], "")),
+        "Task": (("task.decoding.", [DecodingSpec], ""), ("", [StudySpec], "")),
         "Execution and measuring": (("execution.", [ExecutionSpec], ""), ("measure.", [MeasureSpec], "")),
     }
-    groups = {"Method": [placed for placed in list_method_flags() if placed.flag.name not in _NOT_OF_ONE_TRIAL]}
+    shots = [_prefix(placed, "shots-") for placed in _place(f"{ANY_METHOD}.shots.", [ShotsSpec])]
+    groups = {"Method": [one for one in [*list_method_flags(), *shots] if one.flag.name not in _NOT_OF_ONE_TRIAL]}
     taken = {placed.flag.name for placed in groups["Method"]} | _NOT_OF_ONE_TRIAL
     for title, parts in tables.items():
         own = [_prefix(placed, prefix) for front, owners, prefix in parts for placed in _place(front, owners)]
+        own = [*_join_members("task.", TaskSpec), *own] if title == "Task" else own
         groups[title] = []
         for placed in own:
             if placed.flag.name not in taken:
@@ -117,10 +124,30 @@ def group_flags() -> dict[str, list[Placed]]:
     return groups
 
 
+def list_decoding_flags() -> list[Placed]:
+    """List the flags that say how a completion is written."""
+    return _place("decoding.", [DecodingSpec])
+
+
+def lay_flags(base: Laid, given: Mapping[str, Any]) -> Laid:
+    """Lay values over a spec, by field; a fault names the flag."""
+    made, faults = validate(make_node({**base.model_dump(mode="json"), **given}, Place("")), type(base))
+    if faults:
+        raise SpecError("\n".join(f"--{alike_flag(fault.path)}: {fault.text}" for fault in faults))
+    return made
+
+
+def alike_flag(field: str) -> str:
+    """Return a field as flags are spelled."""
+    return field.replace("_", "-")
+
+
 def find_flag(path: str) -> str:
     """Return the flag that stands for a setting; `path` as in `Placed`."""
     every = [*list_method_flags(), *(placed for group in group_flags().values() for placed in group)]
     names = {placed.path: placed.flag.name for placed in every}
+    if path.startswith("trackers."):
+        return "--wandb-" + path.rpartition(".")[2].replace("_", "-")
     return names.get(path, "--" + path.rpartition(".")[2].replace("_", "-"))
 
 
@@ -154,6 +181,15 @@ def _bare(name: str) -> str:
 
 def _place(front: str, owners: Iterable[type[Spec]]) -> list[Placed]:
     return [Placed(flag, f"{front}{flag.field}") for owner in owners for flag in list_flags(owner)]
+
+
+def _join_members(front: str, union: Any) -> list[Placed]:
+    """List one flag for every field that a member of a union has."""
+    owners: dict[str, list[tuple[str, Flag]]] = {}
+    for member in specs(union):
+        for flag in list_flags(member):
+            owners.setdefault(flag.field, []).extend((kind, flag) for kind in kinds(member))
+    return [Placed(_join(found), f"{front}{field}") for field, found in owners.items()]
 
 
 def _prefix(placed: Placed, prefix: str) -> Placed:

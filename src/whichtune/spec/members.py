@@ -26,6 +26,11 @@ def kinds(member: type[Spec]) -> tuple[str, ...]:
     return () if field is None else choices(field.annotation)
 
 
+def needs_settings(member: type[Spec]) -> bool:
+    """Whether a spec class has a setting, beside its kind, that must be given."""
+    return any(info.is_required() for name, info in member.model_fields.items() if name != "kind")
+
+
 def choices(annotation: Any) -> tuple[Any, ...]:
     """List what a Literal allows; empty for anything else."""
     inner, _ = strip(annotation)

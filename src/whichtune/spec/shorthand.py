@@ -1,16 +1,33 @@
-"""A backbone in one word, as commands take it: `minilm`, a folder or file, a name on the hub, `random:bert`."""
+"""Backbones and sources of rows in one word, as commands take them: `minilm`, a folder or file, a name on the hub."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from whichtune.errors import ModelError
+from whichtune.spec.members import kinds, needs_settings, specs
+from whichtune.spec.sources import SourceSpec
 
 ALLOWED = (
     "`minilm`, `smollm2`, a model folder, a GGUF file, a hub name such as `roberta-base`, `gpt:gpt2` or `random:bert`"
 )
+HUB = "hub:"
+"""Front of a word that stands for a data set on the hub."""
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "nli-grammar": {"text": "premise", "pair": "hypothesis"},
+    "docstrings": {"label": "summary"},
+    "word-problems": {"label": "answer"},
+}
+"""Built-in source to those of its columns whose names are not the default ones."""
+TASKS: Mapping[str, str] = {
+    "nli-grammar": "pair-classification",
+    "docstrings": "summarization",
+    "word-problems": "question-answering-by-prompt",
+}
+"""Built-in source to what is predicted from it, where that is no label of one text."""
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -33,6 +50,21 @@ def read_backbone_word(word: str) -> dict[str, Any]:
     if word.startswith((".", "/", "~")) or not _HUB_NAME.fullmatch(name):
         _refuse(word)
     return {"kind": "hub", "name": name, "revision": revision or None}
+
+
+def read_source_word(word: str) -> dict[str, Any] | None:
+    """Return the source of rows that a word stands for; None where it is the path of a file."""
+    if word.startswith(HUB):
+        name, _, revision = word.removeprefix(HUB).partition("@")
+        return {"kind": "hub", "name": name, "revision": revision or None}
+    known = list_built_in()
+    return {"kind": word} if word in known and not Path(word).exists() else None
+
+
+def list_built_in() -> tuple[str, ...]:
+    """Return the kinds of sources that need no settings."""
+    found = (kind for member in specs(SourceSpec) for kind in kinds(member) if not needs_settings(member))
+    return tuple(kind for kind in found if kind != "files")
 
 
 def _refuse(word: str) -> NoReturn:

@@ -201,6 +201,7 @@ def _run_tuner(desk: Desk, planned: Planned, record: TrialRecord, given: tuple[M
         streams = Streams(planned.seed, method.stream)
         assembly = build_assembly(backbone, method, shared.task.head(), training.head_dropout, streams)
     try:
+        record.traps += assembly.attachment.notes
         _keep_counts(record, assembly)
         _watch_warmup(record, training, material)
         folder = desk.folder.trial(record.id)
@@ -280,7 +281,8 @@ def _keep_outcome(desk: Desk, record: TrialRecord, folder: TrialFolder, outcome:
     record.evaluated_merged = outcome.merged
     tested = record.scores["test"]
     if tested.predicted_labels == 1 and not record.baseline:
-        record.traps.append("predicts one class for every test example: it has not learned")
+        learned = ": it has not learned" if record.family == "tuner" else ""
+        record.traps.append(f"predicts one class for every test example{learned}")
     if outcome.encoded:
         _keep_cuts(record, desk.shared.data, outcome.encoded)
 

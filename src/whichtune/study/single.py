@@ -14,20 +14,23 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from whichtune.errors import SpecError, did_you_mean
-from whichtune.spec.base import Spec
 from whichtune.spec.flags import ANY_METHOD, find_flag
 from whichtune.spec.members import kinds, specs
 from whichtune.spec.merge import alike_key
-from whichtune.spec.method_base import BaselineBase
+from whichtune.spec.method_base import BaselineBase, PrompterBase
 from whichtune.spec.methods import MethodSpec
 from whichtune.spec.read import load_stored_study, resolve_study
-from whichtune.spec.shorthand import read_backbone_word
-from whichtune.spec.sources import SourceSpec
+from whichtune.spec.shorthand import COLUMNS, TASKS, read_backbone_word, read_source_word
 from whichtune.spec.study import Name, StudySpec
+from whichtune.spec.tasks import TaskSpec
 from whichtune.spec.write import write_scalar
 
 SOURCE = "data.source."
 WHOLE = "data.source.all"
+WANDB = "trackers.*."
+"""Front of the settings of Weights & Biases, whatever the tracker is called."""
+_OF_THE_TASK = {"style": "task.prompt.style", "wording": "task.prompt.wording", "scoring": "task.scoring"}
+"""What a prompter says for itself and a task for all its tuners."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Asked:
     """A method entry of the study file, or a kind of method."""
     backbone: str | None = None
     """A backbone of the study file, or a word that stands for one."""
+    task: str | None = None
+    """A kind of task; that of the study file or of the data when left out."""
     seed: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Path in the study to value; `methods.*` is the chosen method."""
@@ -52,8 +57,10 @@ def plan_single(asked: Asked, base: StudySpec | None = None) -> StudySpec:
     # What the file leaves out stays out, since a default may hang on what a flag changes.
     tree: dict[str, Any] = {} if base is None else base.model_dump(exclude_unset=True)
     tree |= {"name": asked.out.name, "scales": {}, "reference": {}}
-    settings = _lay_data(tree, asked.settings)
-    name, entry = _choose_method(tree.get("methods", {}), asked.method)
+    _choose_task(tree, asked.task)
+    settings = _lay_data(tree, _name_tracker(tree, asked.settings))
+    name, entry = _choose_method(tree.get("methods", {}), asked.method or _guess_method(tree, settings))
+    settings = _place_prompt(settings, entry["kind"])
     _fix_grid(name, entry, settings)
     _choose_backbone(tree, entry, asked.backbone)
     tree["methods"] = {name: {**entry, "on": None}}
@@ -90,11 +97,6 @@ def _show(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def needs_settings(member: type[Spec]) -> bool:
-    """Whether a spec class has a setting, beside its kind, that must be given."""
-    return any(info.is_required() for name, info in member.model_fields.items() if name != "kind")
-
-
 def find_kind(word: str) -> str:
     """Return the kind of method that a word means, or say which there are."""
     known = [kind for member in specs(MethodSpec) for kind in kinds(member)]
@@ -125,25 +127,65 @@ def require_room(out: Path, name: str) -> None:
         raise SpecError(f"{out}: holds {what}", remedy="give another --out-dir")
 
 
+def _choose_task(tree: dict[str, Any], word: str | None) -> None:
+    """Take the kind of task that is asked for; settings of another kind go with it."""
+    if word is None:
+        return
+    known = [kind for member in specs(TaskSpec) for kind in kinds(member)]
+    found = next((kind for kind in known if alike_key(kind) == alike_key(word)), None)
+    if found is None:
+        raise SpecError("--task", value=word, allowed=", ".join(known), remedy=did_you_mean(word, known))
+    if tree.get("task", {}).get("kind") != found:
+        tree["task"] = {"kind": found}
+
+
 def _lay_data(tree: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Choose the source of the rows; return the settings that are left to be laid over the study."""
     settings = dict(given)
     named = {path for path in settings if path.startswith(SOURCE)}
     places = {f"{SOURCE}{part}" for part in ("all", "train", "validation", "test")} & named
     if places:
-        built_in = _find_source(str(settings[WHOLE])) if places == {WHOLE} else None
-        if built_in is not None:
+        word = read_source_word(str(settings[WHOLE])) if places == {WHOLE} else None
+        if word is not None:
             del settings[WHOLE]
-        tree["data"] = {**tree.get("data", {}), "source": {"kind": built_in or "files"}}
+        source = word or {"kind": "files"}
+        tree["data"] = {**tree.get("data", {}), "source": source}
+        settings = {f"data.columns.{name}": own for name, own in COLUMNS.get(source["kind"], {}).items()} | settings
+        if source["kind"] in TASKS and "task" not in tree:
+            tree["task"] = {"kind": TASKS[source["kind"]]}
     if settings.get("data.columns.pair") and "task" not in tree:
         tree["task"] = {"kind": "pair-classification"}
     return settings
 
 
-def _find_source(word: str) -> str | None:
-    """Return the kind of a source that needs no settings and is named by the word, unless it is a file."""
-    known = {kind for member in specs(SourceSpec) for kind in kinds(member) if not needs_settings(member)} - {"files"}
-    return word if word in known and not Path(word).exists() else None
+def _name_tracker(tree: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Let settings of Weights & Biases mean the study's own tracker of that kind, or a new one."""
+    settings = dict(given)
+    meant = [path for path in settings if path.startswith(WANDB)]
+    if meant:
+        trackers: dict[str, Any] = dict(tree.get("trackers", {}))
+        own = next((name for name, entry in trackers.items() if entry["kind"] == "wandb"), "wandb")
+        trackers.setdefault(own, {"kind": "wandb"})
+        tree["trackers"] = trackers
+        for path in meant:
+            settings[path.replace(WANDB, f"trackers.{own}.", 1)] = settings.pop(path)
+    return settings
+
+
+def _guess_method(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
+    """Take a rank or an alpha without a method for LoRA's."""
+    low = {f"{ANY_METHOD}.rank", f"{ANY_METHOD}.alpha"} & set(settings)
+    return "lora" if low and not tree.get("methods") else None
+
+
+def _place_prompt(settings: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Lay what says how is asked where it belongs: to the method where that asks, to the task where it is trained."""
+    member = next(one for one in specs(MethodSpec) if kind in kinds(one))
+    if issubclass(member, PrompterBase):
+        front, method = "task.decoding.", f"{ANY_METHOD}.decoding."
+        return {path.replace(front, method, 1) if path.startswith(front) else path: settings[path] for path in settings}
+    own = {f"{ANY_METHOD}.{name}": path for name, path in _OF_THE_TASK.items() if name not in member.model_fields}
+    return {own.get(path, path): value for path, value in settings.items()}
 
 
 def _choose_method(methods: Mapping[str, Any], word: str | None) -> tuple[str, dict[str, Any]]:

@@ -10,18 +10,20 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from whichtune.data.reading import Reading
-from whichtune.engine.adapter import AdapterCard, load_card
-from whichtune.engine.using import Manner, Predictor, open_predictor
+from whichtune.engine.adapter import load_card
+from whichtune.engine.using import Answerer, Manner, open_predictor
 from whichtune.errors import RecordError
 from whichtune.measure.device import pick_device, set_threads
-from whichtune.records.folder import TrialFolder
+from whichtune.records.folder import StudyFolder, TrialFolder
 from whichtune.records.predictions import Predictions
 from whichtune.records.trial import SplitScores, TrialRecord
 from whichtune.spec.read import load_stored_study
 from whichtune.spec.sources import Columns, DataSpec, FilesSource
+from whichtune.spec.tasks import LanguageTaskBase, TaskSpec
 from whichtune.stats.intervals import estimate_single
 from whichtune.stats.samples import collect_sample
 from whichtune.study.new_rows import NewRows
+from whichtune.study.prompted import PrompterFiles, open_prompted, read_prompter
 
 
 @dataclass(frozen=True)
@@ -30,24 +32,30 @@ class Trained:
 
     folder: TrialFolder
     record: TrialRecord
-    card: AdapterCard
+    task: TaskSpec
+    labels: tuple[str, ...]
+    """The labels it knows, in order; none where its answers are texts."""
+    columns: Columns
+    """Which column held what in training."""
     data: DataSpec | None
     """The study's data, where the trial still lies in its study's folder."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels it knows, in order."""
-        return self.card.labels
+    prompter: PrompterFiles | None = None
+    """What a prompter's trial needs, which has no adapter of its own."""
 
     @property
     def reads_two(self) -> bool:
         """Whether it reads two texts a row."""
-        return self.card.task.texts == 2
+        return self.task.texts == 2 or (self.task.texts is None and self.columns.pair is not None)
 
     @property
-    def columns(self) -> Columns:
-        """Which column held what in training."""
-        return Columns() if self.data is None else self.data.columns
+    def writes(self) -> bool:
+        """Whether it answers in words."""
+        return isinstance(self.task, LanguageTaskBase)
+
+    @property
+    def known_labels(self) -> tuple[str, ...] | None:
+        """The labels that gold may be; None where it may be any text."""
+        return self.labels if self.task.answers == "labels" else None
 
     @property
     def reading(self) -> Reading:
@@ -93,15 +101,20 @@ def open_trained(folder: TrialFolder) -> Trained:
     if record.status != "finished":
         why = "" if record.failure is None else f" ({record.failure.message})"
         raise RecordError(f"{record.id}: the trial is {record.status}{why}", remedy="run its study again")
-    study = folder.path.resolve().parents[1] / "study.yaml"
-    data = load_stored_study(study)[0].data if study.is_file() else None
-    return Trained(folder, record, load_card(folder.adapter), data)
+    study = StudyFolder(folder.path.resolve().parents[1])
+    if record.known_family == "prompter":
+        files = read_prompter(study, record)
+        about = files.study.data
+        return Trained(folder, record, files.study.task, files.data.labels, about.columns, about, files)
+    data = load_stored_study(study.spec)[0].data if study.spec.is_file() else None
+    card = load_card(folder.adapter)
+    return Trained(folder, record, card.task, card.labels, card.columns if data is None else data.columns, data)
 
 
 @contextmanager
 def using(
     trained: Trained, *, device: str = "auto", threads: int | None = None, batch: int | None = None
-) -> Generator[Predictor]:
+) -> Generator[Answerer]:
     """Put a trial's model together as it was when the trial predicted."""
     where = pick_device(device)
     set_threads(threads)
@@ -112,11 +125,14 @@ def using(
         precision=str((trained.record.training or {}).get("precision", "float32")),
         attention=str(own.get("attention", "sdpa")),
     )
+    if trained.prompter is not None:
+        yield open_prompted(trained.prompter, trained.record, manner)
+        return
     with open_predictor(trained.folder.adapter, manner) as predictor:
         yield predictor
 
 
-def score_rows(trained: Trained, predictor: Predictor, rows: NewRows, path: Path) -> tuple[Evaluation, Predictions]:
+def score_rows(trained: Trained, predictor: Answerer, rows: NewRows, path: Path) -> tuple[Evaluation, Predictions]:
     """Answer labelled rows and compute every metric, with intervals over rows."""
     answers, encoded = predictor.answer(rows.usable)
     scores = predictor.task.evaluate(answers)
@@ -143,5 +159,5 @@ def measure_all(name: str, answers: Predictions, scores: SplitScores) -> Generat
         sample = None if one.value is None else collect_sample(name, [distinct], answers.labels, one.name)
         if sample is not None:
             low, high = estimate_single(sample).interval()
-            figure.low, figure.high = (low, high) if one.direction == "higher" else (-high, -low)
+            figure.low, figure.high = (-high, -low) if one.direction == "lower" else (low, high)
         yield figure

@@ -28,6 +28,8 @@ from whichtune.tasks.asking import Asking, encode_asked, make_asking
 from whichtune.tasks.scored import score_shares, tabulate_scored
 
 LanguageSpec = InstructionClassificationSpec | SummarizationSpec | QuestionAnsweringSpec
+GLANCED = {"loss", "likelihood_accuracy"}
+"""Metrics that need no written answer; the others would be those of answers that nobody gave."""
 
 
 class LanguageTask:
@@ -37,12 +39,7 @@ class LanguageTask:
         self.spec: LanguageSpec = spec
         self.labels = labels
         self.asking: Asking = make_asking(spec, labels, columns)
-        if self.asking.recipe.shots:
-            raise SpecError(
-                "task.prompt puts training rows into every prompt", value=spec.prompt.style,
-                allowed="a style without examples, or with worked ones",
-                remedy="set it on a method instead: `methods: {few-shot: {kind: prompting, style: few-shot}}`",
-            )  # fmt: skip
+        _require_plain(self.asking, spec)
         self._index: dict[str | None, int] = {label: place for place, label in enumerate(labels)}
 
     @property
@@ -87,7 +84,9 @@ class LanguageTask:
 
     def glance(self, predictions: Predictions) -> SplitScores:
         """Compute what is known while training, when nothing is written: the loss first."""
-        return self.rate(predictions, "loss")
+        scores = self.rate(predictions, "loss")
+        scores.metrics = [one for one in scores.metrics if one.name in GLANCED]
+        return scores
 
     def rate(self, predictions: Predictions, first_metric: str) -> SplitScores:
         """Compute every metric, the given one first."""
@@ -116,3 +115,15 @@ class QuestionAnswering(LanguageTask):
     def rate(self, predictions: Predictions, first_metric: str) -> SplitScores:
         """Score answers by exact match and loss."""
         return score_answers(predictions, first_metric)
+
+
+def _require_plain(asking: Asking, spec: LanguageSpec) -> None:
+    """Refuse prompts that are for asking alone: with training rows in them, or with a reasoning before the answer."""
+    told = "puts training rows into every prompt" if asking.recipe.shots else ""
+    if asking.recipe.style.cue:
+        told = "asks for a reasoning before the answer, which rows to learn from do not have"
+    if told:
+        raise SpecError(
+            f"task.prompt {told}", value=spec.prompt.style, allowed="a style with neither",
+            remedy="set it on a method instead: `methods: {few-shot: {kind: prompting, style: few-shot}}`",
+        )  # fmt: skip
