@@ -71,4 +71,46 @@ def trained(reviews, tmp_path_factory):
     return place / "tiny"
 
 
+def train_once(place, *flags):
+    """Run `train` outside of any test."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("WHICHTUNE_CACHE", str(place.parent / "cache"))
+    patch.setattr(sys, "argv", ["whichtune", "train", *map(str, flags), "--out-dir", str(place), *PLAIN])
+    patch.setattr(sys, "tracebacklimit", 1000, raising=False)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    patch.undo()
+    assert not ended.value.code
+    return place
+
+
+@pytest.fixture(scope="session")
+def writers(reviews, gpt_folder, tmp_path_factory):
+    """Folders that `train` makes of trials that answer in words: of LoRA, and of prompting with an example."""
+    place = tmp_path_factory.mktemp("writers")
+    flags = f"--data {reviews} --task instruction_classification --init-from {gpt_folder} --max-length 400 --id key"
+    made = {"lora": "--rank 4 --alpha 16 --lr 1e-2 --max_iters 6 --gradient-accumulation-steps 1"}
+    made["prompting"] = "--method prompting --style one-shot --max-new-tokens 12"
+    return {name: train_once(place / name, *flags.split(), *own.split()) for name, own in made.items()}
+
+
+@pytest.fixture(scope="session")
+def gpt_folder(tmp_path_factory):
+    """A GPT-2 of two blocks in the hub's layout, with a byte tokenizer, as `transformers` saves it."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    from whichtune.models.tiny import make_byte_tokenizer
+
+    folder = tmp_path_factory.mktemp("gpt2")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=make_byte_tokenizer(), eos_token="[SEP]", pad_token="[PAD]")
+    sizes = {"n_positions": 1024, "n_embd": 32, "n_layer": 2, "n_head": 2, "initializer_range": 0.3}
+    ends = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.eos_token_id}
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes, **ends))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 PLAIN = ("--no-check", "--no-probe", "--threads", "1", "--device", "cpu")

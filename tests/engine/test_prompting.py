@@ -29,7 +29,9 @@ def data():
     sizes = {"train": 30, "validation": 6, "test": 12}
     examples = {
         split: tuple(
-            Example(f"{split}:{at}", split, " ".join(draw.choices(SHORT_WORDS, k=1 + at % 3)) + f" {at}", "xyz"[at % 3], "o")
+            Example(
+                f"{split}:{at}", split, " ".join(draw.choices(SHORT_WORDS, k=1 + at % 3)) + f" {at}", "xyz"[at % 3], "o"
+            )
             for at in range(size)
         )
         for split, size in sizes.items()

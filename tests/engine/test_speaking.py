@@ -182,7 +182,8 @@ def test_a_given_answer_is_judged_as_transformers_does(pair):
     rows, starts = [[*HEAD, 5, 6, 2], [5, 6, 7, 8, 2], [9, 2], [*HEAD[:4], 1]], [20, 1, 1, 5]
     encoded = rows_of(rows, starts)
     with torch.no_grad():
-        losses = judge_answers(Speaker(backbone, CPU), encoded, [2, 0, 1, 3])
+        read = read_prompts(Speaker(backbone, CPU), encoded.prompts(), [2, 0, 1, 3], Head(0))
+        losses = judge_answers(Speaker(backbone, CPU), read, [encoded.answer(row) for row in [2, 0, 1, 3]])
     for loss, row in zip(losses, [2, 0, 1], strict=False):
         labels = torch.tensor([[-100] * starts[row] + rows[row][starts[row] :]])
         with torch.no_grad():
@@ -216,7 +217,12 @@ def test_a_stop_text_is_told_after_leading_white_space(tiny_backbone):
     assert stops_at(speaker, ()) is None
     stop = stops_at(speaker, ("\n\n", "END"))
     ids = {text: encode(text, add_special_tokens=False).ids for text in ("\n\n a", "a\n\n", "a\n", "an END of")}
-    assert {text: stop(own) for text, own in ids.items()} == {"\n\n a": False, "a\n\n": True, "a\n": False, "an END of": True}
+    assert {text: stop(own) for text, own in ids.items()} == {
+        "\n\n a": False,
+        "a\n\n": True,
+        "a\n": False,
+        "an END of": True,
+    }
 
 
 def test_the_first_tokens_alone_are_scored_by_the_prompts_own_pass(tiny_backbone):

@@ -214,3 +214,26 @@ def test_a_model_that_diverged_is_told(tiny_backbone, ask_in_words):
         answer_in_words(
             Interview(Speaker(backbone, CPU), task.asking, 8), "test", ROWS, task.encode(ROWS, backbone.encoder, 64)
         )
+
+
+def test_rows_without_an_answer_are_asked_all_the_same(tiny_backbone, ask_in_words):
+    backbone = tiny_backbone("gpt")
+    new = [Example(one.id, "new", one.text, None, one.origin) for one in ROWS]
+    for kind in ("instruction-classification", "summarization"):
+        task = ask_in_words(kind)
+        interview = Interview(Speaker(backbone, CPU), task.asking, 8)
+        known = answer_in_words(interview, "test", ROWS, task.encode(ROWS, backbone.encoder, 64))
+        table = answer_in_words(interview, "new", new, task.encode(new, backbone.encoder, 64))
+        assert (table.raw, table.prompt_hash, table.gold) == (known.raw, known.prompt_hash, [None] * 5)
+        assert np.isnan(table.loss).all(), "not known, and no 0"
+        assert np.isfinite(known.loss).all()
+        assert table.probabilities is None or np.array_equal(table.probabilities, known.probabilities)
+
+
+def test_half_precision_scores_labels_within_its_tolerance(tiny_backbone, ask_in_words):
+    backbone, task = tiny_backbone("llama"), ask_in_words(labels=("bad", "good", "fair"))
+    half = Speaker(backbone, Arithmetic("bfloat16", torch.device("cpu")))
+    with modes((), backbone.trunk), torch.no_grad():
+        whole, less = likelihoods(Speaker(backbone, CPU), task, 8), likelihoods(half, task, 8)
+        assert 0 < distance(less, whole) <= TOLERANCES["bfloat16"]
+        assert distance(less, likelihoods(half, task, 1)) <= TOLERANCES["bfloat16"]

@@ -22,9 +22,7 @@ BYTES = {text: make_byte_tokenizer().encode(text, add_special_tokens=False).ids 
 def joining_tokenizer():
     """Bytes, and one token that joins the end of a prompt with the space behind it."""
     words = ["[CLS]", *sorted(pre_tokenizers.ByteLevel.alphabet()), ">Ġ"]
-    tokenizer = Tokenizer(
-        models.BPE(vocab={word: index for index, word in enumerate(words)}, merges=[(">", "Ġ")])
-    )
+    tokenizer = Tokenizer(models.BPE(vocab={word: index for index, word in enumerate(words)}, merges=[(">", "Ġ")]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     return tokenizer
 
@@ -43,7 +41,9 @@ def test_a_tokenizer_without_special_tokens_puts_none_in_front():
 
 def test_a_turn_is_written_by_the_template_and_nothing_is_added_to_it():
     ids = encode_prompt(TALKING, "ask", chat=True)
-    assert TALKING.tokenizer.decode(ids, skip_special_tokens=False).replace(" ", "") == "[CLS]<user>ask[SEP]<assistant>\n"
+    assert (
+        TALKING.tokenizer.decode(ids, skip_special_tokens=False).replace(" ", "") == "[CLS]<user>ask[SEP]<assistant>\n"
+    )
     assert (ids.count(0), ids[0], ids.count(2)) == (1, 0, 1)
     assert encode_answer(TALKING, "ask", "yes", chat=True) == BYTES["yes"], "a reply begins with no space"
 

@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from whichtune.cli import checks, counting, reading, running, training, using, writing
+from whichtune.cli import checks, counting, reading, running, training, trying, using, writing
 from whichtune.cli.made import SETTINGS
 from whichtune.errors import WhichtuneError
 
@@ -35,6 +35,7 @@ app.command("train", cls=training.TrialCommand, context_settings=SETTINGS)(train
 app.command("evaluate")(using.evaluate)
 app.command("predict")(using.predict)
 app.command("generate", cls=writing.DecodingCommand, context_settings=SETTINGS)(writing.generate)
+app.command("prompt", cls=writing.DecodingCommand, context_settings=SETTINGS)(trying.prompt)
 
 
 @app.callback()

@@ -115,9 +115,11 @@ def choose_data(given: dict[str, Any], task: str | None, backbone: str | None) -
         return given, task
     if task not in (None, INSTRUCTION) or backbone is None or not _WRITERS.search(backbone):
         raise SpecError("--data: no rows to train on", remedy="for example `--data reviews.csv`, or give a study file")
-    sizes = {f"data.sizes.{split}": ROWS for split in ("validation", "test") if f"data.sizes.{split}" not in given}
-    typer.echo(f"no --data: movie-reviews, as --task {INSTRUCTION}, with {ROWS} rows to validate and to test", err=True)
-    return {**given, WHOLE: "movie-reviews", **sizes}, INSTRUCTION
+    sizes = {f"data.sizes.{split}": ROWS for split in ("validation", "test")}
+    rows = {path.rpartition(".")[2]: given.get(path, size) for path, size in sizes.items()}
+    told = " ".join(f"--sizes-{split} {size}" for split, size in rows.items())
+    typer.echo(f"no --data, so: --data movie-reviews --task {INSTRUCTION} {told}", err=True)
+    return {**sizes, **given, WHOLE: "movie-reviews"}, INSTRUCTION
 
 
 def guess_columns(given: dict[str, Any], task: str | None) -> dict[str, Any]:

@@ -114,10 +114,10 @@ def predict(
     threads: Threads = None,
     batch: Batch = None,
     label_only: Annotated[
-        bool, typer.Option("--label-only", help="From standard input: print the label alone, not JSON.")
+        bool, typer.Option("--label-only", help="From standard input: print the answer alone, not JSON.")
     ] = False,
 ) -> None:
-    """Predict new rows with a finished trial: label, confidence and probabilities of each, in their order."""
+    """Predict new rows with a finished trial: the answer to each, with probabilities where it is a label."""
     from whichtune.study.answers import require_exact, require_writable
 
     where = choose_source(source, data, out)
@@ -177,7 +177,8 @@ def answer_lines(predictor: Answerer, *, two: bool, label_only: bool) -> None:
             told: dict[str, Any] = {"prediction": None, "reason": rows.reasons[0]}
             if rows.usable:
                 told = dict(describe_answer(predictor.answer(rows.usable)[0], 0))
-            print_line((told["prediction"] or "") if label_only else json.dumps(told, ensure_ascii=False))
+            answer = " ".join((told["prediction"] or "").splitlines())
+            print_line(answer if label_only else json.dumps(told, ensure_ascii=False))
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 
@@ -300,10 +301,12 @@ def render_evaluation(found: Evaluation, console: Any) -> None:
     note = "Shares in hundredths, ↓: less is better. Rows are random in the intervals, the trained model is fixed."
     odd = [f"{count:,} rows left out: {reason}" for reason, count in found.left_out.items()]
     odd += [f"{found.cut:,} texts cut to the trial's length"] * bool(found.cut)
+    if found.scores.unparsed_share:
+        odd.append(f"{100 * found.scores.unparsed_share:.1f} % of the answers could not be read: they count as wrong")
     sections: list[Section] = [
-        TableSection("Scores", ("metric", "value", "95 % interval"), metrics, frozenset({1, 2}), note),
-        TableSection(
-            "Classes", ("label", "precision", "recall", "F1", "rows", "predicted"), classes, frozenset(range(1, 6))
-        ),
+        TableSection("Scores", ("metric", "value", "95 % interval"), metrics, frozenset({1, 2}), note)
     ]
+    if classes:
+        heads = ("label", "precision", "recall", "F1", "rows", "predicted")
+        sections.append(TableSection("Classes", heads, classes, frozenset(range(1, 6))))
     print_sections([*sections, ListSection("Rows", odd)] if odd else sections, console)

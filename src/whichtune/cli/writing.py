@@ -205,7 +205,8 @@ def show_piece(piece: str) -> None:
 def print_one(one: Written, *, alone: bool, as_json: bool) -> None:
     """Print one completion: its text alone where there is no other, under a line of its own where there are several."""
     if as_json:
-        told = {name: value for name, value in asdict(one).items() if name != "asked"}
+        hidden = {"asked"} if one.asked else {"asked", "answer"}
+        told = {name: value for name, value in asdict(one).items() if name not in hidden}
         typer.echo(json.dumps(told, ensure_ascii=False))
         return
     if not alone:

@@ -18,10 +18,10 @@ from torch.nn import functional
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.methods.contracts import Inputs, unchanged
 from whichtune.models.backbone import Backbone
-from whichtune.models.batch import Batch, Encoded, collate
+from whichtune.models.batch import Encoded, collate
 from whichtune.models.causal import State, end_flush, run_behind, score_tokens
 from whichtune.models.generate import Sampling, embed_tokens, write_behind
-from whichtune.models.layout import Layout, layout_of
+from whichtune.models.layout import layout_of
 
 LEAST_SHARED_TOKENS = 8
 """A shorter common head is run again in every row: copying its cache costs as much."""
@@ -121,49 +121,45 @@ def score_words(speaker: Speaker, read: Read, words: Sequence[Sequence[int]]) ->
     totals = shares[:, firsts].double()
     longer = [place for place, word in enumerate(words) if len(word) > 1]
     if longer:
-        totals[:, longer] += _score_rest(speaker, read, [words[place] for place in longer])
+        rest = _score_rest(speaker, read.state.repeated(len(longer)), [words[place] for place in longer] * len(totals))
+        totals[:, longer] += rest.reshape(len(totals), len(longer))
     return totals
 
 
-def _score_rest(speaker: Speaker, read: Read, words: Sequence[Sequence[int]]) -> Tensor:
-    """Score the words' tokens from the second on, [B, words]."""
-    batch, count = len(read.last), len(words)
-    width = max(map(len, words)) - 1
-    ids = torch.zeros(count, width, dtype=torch.int64)
-    targets = torch.full((count, width), -1)
-    for row, word in enumerate(words):
-        ids[row, : len(word) - 1] = torch.tensor(word[:-1])
-        targets[row, : len(word) - 1] = torch.tensor(word[1:])
-    lengths = torch.tensor([len(word) - 1 for word in words]).repeat(batch)
-    layout = layout_of(lengths).to(speaker.device)
-    ids, targets = ids.repeat(batch, 1).to(speaker.device), targets.repeat(batch, 1).to(speaker.device)
+def judge_answers(speaker: Speaker, read: Read, answers: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return the mean negative log-likelihood of one answer a prompt, [B] float32, in nats; NaN where it is empty."""
     with speaker.arithmetic.forward():
-        embedded = embed_tokens(speaker.backbone, ids)
-        hidden, _ = run_behind(speaker.backbone, embedded, layout, read.state.repeated(count))
-        known = targets >= 0
+        shares = functional.log_softmax(score_tokens(speaker.backbone, read.last).float(), dim=-1)
+    firsts = torch.tensor([answer[0] if answer else 0 for answer in answers], device=speaker.device)
+    totals = shares.gather(1, firsts[:, None])[:, 0].double()
+    if max(map(len, answers)) > 1:
+        totals += _score_rest(speaker, read.state.repeated(), answers)
+    lengths = torch.tensor([len(answer) or float("nan") for answer in answers], dtype=torch.float64)
+    return (-totals.cpu() / lengths).float().numpy()
+
+
+def _score_rest(speaker: Speaker, state: State, sequences: Sequence[Sequence[int]]) -> Tensor:
+    """Return the log-likelihood of each sequence's tokens from the second on, [sequences] float64.
+
+    The state holds what stands in front of each sequence, and is used up.
+    """
+    width = max(map(len, sequences)) - 1
+    ids = torch.zeros(len(sequences), width, dtype=torch.int64)
+    targets = torch.full(ids.shape, -1)
+    for row, sequence in enumerate(sequences):
+        count = max(0, len(sequence) - 1)
+        ids[row, :count] = torch.tensor(sequence[:count])
+        targets[row, :count] = torch.tensor(sequence[1:])
+    ids, targets = ids.to(speaker.device), targets.to(speaker.device)
+    known = targets >= 0
+    # A row without a second token runs one all the same, and no score of it is asked for.
+    layout = layout_of(known.sum(dim=1).clamp(min=1).cpu()).to(speaker.device)
+    with speaker.arithmetic.forward():
+        hidden, _ = run_behind(speaker.backbone, embed_tokens(speaker.backbone, ids), layout, state)
         scores = score_tokens(speaker.backbone, hidden[known]).float()
     losses = torch.zeros(targets.shape, dtype=torch.float64, device=speaker.device)
     losses[known] = functional.cross_entropy(scores, targets[known], reduction="none").double()
-    return -losses.sum(dim=1).reshape(batch, count)
-
-
-def judge_answers(speaker: Speaker, encoded: Encoded, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Return the mean negative log-likelihood of each row's given answer, [B] float32; NaN where none is given."""
-    batch = collate(encoded, rows).to(speaker.device)
-    with speaker.arithmetic.forward():
-        hidden, layout = _run(speaker, batch)
-        assert layout.targets is not None, "rows with answers have targets"  # noqa: S101
-        scores = score_tokens(speaker.backbone, hidden[layout.targets]).float()
-    losses = functional.cross_entropy(scores, batch.targets, reduction="none").double()
-    totals = torch.zeros(len(batch.rows), dtype=torch.float64, device=speaker.device)
-    owners = layout.targets.nonzero()[:, 0]
-    totals.index_add_(0, owners, losses)
-    return (totals / layout.targets.sum(dim=1)).float().numpy(force=True)
-
-
-def _run(speaker: Speaker, batch: Batch) -> tuple[Tensor, Layout]:
-    rows, layout = speaker.inputs(speaker.backbone.embed(batch), batch.layout)
-    return speaker.backbone.run(rows, layout), layout
+    return -losses.sum(dim=1)
 
 
 def write_answers(speaker: Speaker, read: Read, sampling: Sampling, keys: Sequence[int]) -> tuple[list[str], list[int]]:

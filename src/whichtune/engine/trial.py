@@ -19,6 +19,7 @@ from whichtune.engine.optimizing import Arithmetic, build_optimizer, build_sched
 from whichtune.engine.predict import glance, predict
 from whichtune.engine.stopping import Keeper
 from whichtune.engine.weighting import weigh_classes
+from whichtune.layers.heads import TokenHead
 from whichtune.layers.masks import StepKey
 from whichtune.measure.clock import PhaseClock
 from whichtune.methods import BASELINES
@@ -202,7 +203,7 @@ def count_assembly(assembly: Assembly) -> tuple[Parameters, str]:
     beside = {id(tensor) for name, tensor in named.items() if name.startswith("added.")}
     counts = Parameters(
         trunk=count_elements(one for one in assembly.backbone.trunk.parameters() if id(one) not in beside),
-        head=count_parameters(assembly.head),
+        head=count_parameters(assembly.head) + count_written(assembly),
         added=attachment.added,
         trainable=measured,
         trainable_theory=attachment.theory.trainable,
@@ -210,6 +211,12 @@ def count_assembly(assembly: Assembly) -> tuple[Parameters, str]:
         inert_names=list(attachment.inert),
     )
     return counts, attachment.theory.reason
+
+
+def count_written(assembly: Assembly) -> int:
+    """Count the backbone's output head where answers are written through it and it is no part of the trunk."""
+    output = assembly.backbone.output
+    return output.size if isinstance(assembly.head, TokenHead) and output is not None else 0
 
 
 def _key(attachment: Attachment) -> StepKey:

@@ -65,7 +65,6 @@ class Interview:
             stop=stops_at(self.speaker, self.asking.recipe.style.stop),
         )
 
-
     @property
     def writes(self) -> bool:
         """Whether anything is written: not while training, and not where the likeliest label is the answer."""
@@ -140,12 +139,10 @@ def _answer_rows(
 ) -> None:
     """Fill in the columns of one batch."""
     (encoded, prompts, rows), (head, words), speaker = given, shared, interview.speaker
-    if columns.loss is not None:
-        columns.loss[rows] = judge_answers(speaker, encoded, rows)
-    if columns.log_likelihoods is None and interview.depth == "glance":
-        return
     read = read_prompts(speaker, prompts, rows, head)
     _require_numbers(read)
+    if columns.loss is not None:
+        columns.loss[rows] = judge_answers(speaker, read, [encoded.answer(row) for row in rows])
     if columns.log_likelihoods is not None:
         columns.log_likelihoods[rows] = score_words(speaker, read, words).numpy(force=True)
     if interview.writes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from whichtune.errors import ModelError
-from whichtune.layers.heads import Head, HeadRequest
+from whichtune.layers.heads import Head, HeadRequest, TokenHead
 from whichtune.layers.masks import StepKey
 from whichtune.methods.contracts import Attachment, Openings, Theory
 from whichtune.methods.freezing import open_only, trunk_buffers, trunk_parameters
@@ -13,6 +13,7 @@ from whichtune.models.anatomy import Anatomy
 from whichtune.models.backbone import Backbone, LoadRequest
 from whichtune.spec.methods import FrozenFeaturesSpec, FullSpec, LastLayersSpec
 
+APART = "the backbone's output head is a matrix of its own, beside the trunk: it stays as it was"
 NOT_MERGED = "nothing stands beside the trunk: the trained tensors are the trunk's own"
 
 
@@ -35,7 +36,10 @@ class Full:
         openings.open("head", dict(head.named_parameters()))
         sizes = backbone.dimensions
         theory = Theory(None, no_formula(backbone)) if sizes is None else Theory(sizes.trunk.parameters + size_of(head))
-        return opened((backbone, head), openings, theory, (backbone.trunk, head), spec.pooling, key)
+        attachment = opened((backbone, head), openings, theory, (backbone.trunk, head), spec.pooling, key)
+        apart = isinstance(head, TokenHead) and backbone.output is not None and not backbone.output.tied
+        attachment.notes = (APART,) if apart else ()
+        return attachment
 
 
 class LastParts:

@@ -55,6 +55,10 @@ class Encoded:
         offsets = np.concatenate([np.zeros(1, np.int64), self.starts.cumsum()])
         return replace(self, tokens=self.tokens[kept], offsets=offsets, starts=None)
 
+    def answer(self, index: int) -> list[int]:
+        """Token ids of one row's answer, the token that ends it included."""
+        return [] if self.starts is None else self.row(index)[self.starts[index] :].tolist()
+
     def row(self, index: int) -> np.ndarray:
         """The token ids of one row."""
         return self.tokens[self.offsets[index] : self.offsets[index + 1]]

@@ -30,6 +30,11 @@ class OutputHead(nn.Module):
         """Whether the head is the token table."""
         return self.weight is None
 
+    @property
+    def size(self) -> int:
+        """Elements that stand beside the trunk; none where the head is the token table."""
+        return sum(one.numel() for one in self.buffers())
+
     def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
         """Score every token for each hidden row; `table` is the token table."""
         if self.weight is not None and self.weight.device != hidden.device:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from whichtune.errors import SpecError, did_you_mean, sentence
-from whichtune.spec.base import Spec
+from whichtune.spec.base import Spec, Steps
 from whichtune.spec.compose import compose
 from whichtune.spec.conform import Conformer
+from whichtune.spec.decoding import DecodingSpec
 from whichtune.spec.faults import Fault, dotted, raise_faults
 from whichtune.spec.grids import check_grid
 from whichtune.spec.members import kinds, specs
-from whichtune.spec.method_base import MethodBase, TunerBase
+from whichtune.spec.method_base import MethodBase, PrompterBase, TunerBase
 from whichtune.spec.methods import MethodSpec
 from whichtune.spec.nodes import Node, Place, lay, make_node
 from whichtune.spec.overrides import read_override
@@ -163,13 +164,20 @@ def _check_method(name: str, node: Node, root: Node) -> list[Fault]:
     if not found or not issubclass(found[0], MethodBase):
         return []
     faults = check_grid(name, node, found[0])
-    training = node.step("training")
-    if training is not None and issubclass(found[0], TunerBase) and isinstance(training.content, dict):
-        held = root.step("training") or Node({}, training.place)
-        own = set(training.places())
-        checked = validate(lay(held, training), TrainingSpec, ("methods", name, "training"))[1]
-        faults += [fault for fault in checked if fault.place in own]
+    if issubclass(found[0], TunerBase):
+        faults += _check_part(("methods", name, "training"), root.step("training"), root, TrainingSpec)
+    if issubclass(found[0], PrompterBase):
+        faults += _check_part(("methods", name, "decoding"), root.at("task", "decoding"), root, DecodingSpec)
     return faults
+
+
+def _check_part(steps: Steps, held: Node | None, root: Node, spec: type[Spec]) -> list[Fault]:
+    """Check what a method lays over settings of the study; faults that are the study's own are told elsewhere."""
+    part = root.at(*steps)
+    if part is None or not isinstance(part.content, dict):
+        return []
+    own = set(part.places())
+    return [fault for fault in validate(lay(held or Node({}, part.place), part), spec, steps)[1] if fault.place in own]
 
 
 def _check_crossings(root: Node) -> list[Fault]:

@@ -20,7 +20,11 @@ _BREAKS = ("\t", "\r", "\n")
 
 
 def lay_out_answers(rows: NewRows, answers: Predictions | None, *, gold: bool = False) -> Columns:
-    """Put answers beside their rows: id, texts, label, confidence, a probability a label; empty where there is none."""
+    """Put answers beside their rows: id, texts, answer, confidence, a probability a label; empty where there is none.
+
+    Where answers are written, the completion stands behind what was read off it; where they are no labels, there is no
+    confidence.
+    """
     found = iter(range(len(answers.ids)) if answers is not None else ())
     places = [None if one is None else next(found) for one in rows.examples]
     columns: Columns = {"id": list(rows.ids), "text": list(rows.texts)}
@@ -29,7 +33,10 @@ def lay_out_answers(rows: NewRows, answers: Predictions | None, *, gold: bool = 
     if gold:
         columns["gold"] = [None if one is None else one.gold for one in rows.examples]
     columns["prediction"] = _pick(places, None if answers is None else answers.parsed)
-    columns["confidence"] = _pick(places, None if answers is None else answers.confidence.tolist())
+    if answers is not None and answers.raw is not None:
+        columns["completion"] = _pick(places, answers.raw)
+    if answers is None or answers.labels:
+        columns["confidence"] = _pick(places, None if answers is None else answers.confidence.tolist())
     if gold:
         columns["loss"] = _pick(places, None if answers is None else answers.loss.tolist())
     if answers is not None and answers.probabilities is not None:
@@ -98,7 +105,11 @@ def write_lines(columns: Columns) -> list[str]:
 
 def describe_answer(answers: Predictions, place: int) -> Mapping[str, Any]:
     """Return one answer as plain values."""
-    told: dict[str, Any] = {"prediction": answers.parsed[place], "confidence": float(answers.confidence[place])}
+    told: dict[str, Any] = {"prediction": answers.parsed[place]}
+    if answers.raw is not None:
+        told["completion"] = answers.raw[place]
+    if answers.labels:
+        told["confidence"] = _finite(float(answers.confidence[place]))
     if answers.probabilities is not None:
         told["probabilities"] = dict(zip(answers.labels, answers.probabilities[place].tolist(), strict=True))
     return told
@@ -120,7 +131,7 @@ def _write_parquet(path: Path, columns: Columns) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    words = {"id", "text", "pair", "gold", "prediction", "reason"}
+    words = {"id", "text", "pair", "gold", "prediction", "completion", "reason"}
     kinds = {name: pa.string() if name in words else pa.float32() for name in columns}
     table = pa.table({name: pa.array(values, kinds[name]) for name, values in columns.items()})
     with writing(path) as temporary:

@@ -184,8 +184,9 @@ def _run_prompter(desk: Desk, planned: Planned, record: TrialRecord, given: tupl
     material, clock = given
     trial = make_prompter(desk.shared, planned, material, desk.request(planned))
     record.traps += [f"backbone: {note}" for note in trial.speaker.backbone.notes]
-    trunk = trial.speaker.backbone.trunk
-    record.parameters = Parameters(trunk=count_parameters(trunk), head=0, added=0, trainable=0, trainable_theory=0)
+    backbone = trial.speaker.backbone
+    sizes = {"trunk": count_parameters(backbone.trunk), "head": 0 if backbone.output is None else backbone.output.size}
+    record.parameters = Parameters(**sizes, added=0, trainable=0, trainable_theory=0)
     _keep_outcome(desk, record, desk.folder.trial(record.id), trial.run(clock))
 
 

@@ -82,6 +82,7 @@ def identity_of(planned: Planned, study: StudySpec, known: Fingerprints) -> dict
         identity["columns"] = study.data.columns.model_dump(mode="json")
     if isinstance(method, PromptingSpec):
         identity["prompt"] = known.prompts[planned.candidate]
+        identity["precision"] = study.training.precision
     elif isinstance(study.task, LanguageTaskBase):
         identity["prompt"] = known.prompts[""]
     if planned.backbone is not None:

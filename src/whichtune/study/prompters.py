@@ -13,6 +13,7 @@ from whichtune.engine.prompting import PrompterTrial, prepare_asking
 from whichtune.engine.speaking import Speaker
 from whichtune.engine.trial import EVALUATED, Material
 from whichtune.fetch.cache import cache_root
+from whichtune.fetch.fingerprint import fingerprint_texts
 from whichtune.methods import PROMPTERS
 from whichtune.models.backbone import LoadRequest
 from whichtune.models.load import load_backbone
@@ -63,6 +64,10 @@ def fingerprint_prompts(shared: Shared, plan: Sequence[Planned]) -> dict[str, st
     task, labels, columns = shared.study.task, shared.data.labels, shared.study.data.columns
     found = {"": make_asking(task, labels, columns).recipe.fingerprint} if isinstance(task, LanguageTaskBase) else {}
     for planned in plan:
-        if isinstance(planned.method, PromptingSpec) and planned.candidate not in found:
-            found[planned.candidate] = make_asking(task, labels, columns, planned.method).recipe.fingerprint
+        method = planned.method
+        if isinstance(method, PromptingSpec) and planned.candidate not in found:
+            recipe = make_asking(task, labels, columns, method).recipe
+            near = PROMPTERS[type(method)].needs_neighbours(method, recipe)
+            encoder = load_backbone(method.encoder, LoadRequest()).fingerprint if near else ""
+            found[planned.candidate] = fingerprint_texts([recipe.fingerprint, encoder])
     return found

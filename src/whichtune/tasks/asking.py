@@ -6,14 +6,16 @@ that ends it. The text of a row is cut until all fits; never the instruction, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from whichtune.data.examples import Example
-from whichtune.errors import DataError, ModelError
+from whichtune.errors import DataError, ModelError, SpecError
 from whichtune.models.batch import Encoded
 from whichtune.models.encoder import TextEncoder
 from whichtune.models.prompt_tokens import encode_answer, encode_prompt
@@ -90,12 +92,20 @@ def make_asking(
     scoring: Scoring | None = getattr(task, "scoring", None)
     if method is not None:
         prompt, scoring = method.lay_over(prompt), method.scoring or scoring
-        decoding = DecodingSpec.model_validate(deep_merge(decoding.model_dump(), method.decoding))
     if prompt.wording is None:
         prompt = prompt.model_copy(update={"wording": choose_wording(task, labels, columns)})
     room = task.room if isinstance(task, LanguageTaskBase) else 16
     recipe = make_recipe(prompt, labels, columns)
-    return Asking(recipe, labels, decoding.settled(room), chat, scoring or "generation")
+    settled = _settle(decoding, {} if method is None else method.decoding, room)
+    return Asking(recipe, labels, settled, chat, scoring or "generation")
+
+
+def _settle(decoding: DecodingSpec, changes: Mapping[str, Any], room: int) -> DecodingSpec:
+    """Lay a method's settings over the task's and fill the length in; together they may not fit."""
+    try:
+        return DecodingSpec.model_validate(deep_merge(decoding.model_dump(), changes)).settled(room)
+    except ValidationError as error:
+        raise SpecError(f"decoding.{error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
 
 
 def encode_asked(
