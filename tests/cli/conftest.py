@@ -98,12 +98,15 @@ def writers(reviews, gpt_folder, tmp_path_factory):
 def gpt_folder(tmp_path_factory):
     """A GPT-2 of two blocks in the hub's layout, with a byte tokenizer, as `transformers` saves it."""
     import torch
+    from tokenizers import processors
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
     from whichtune.models.tiny import make_byte_tokenizer
 
     folder = tmp_path_factory.mktemp("gpt2")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=make_byte_tokenizer(), eos_token="[SEP]", pad_token="[PAD]")
+    letters = make_byte_tokenizer()
+    letters.post_processor = processors.ByteLevel(trim_offsets=False)  # nothing in front of a text, as for GPT-2
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters, eos_token="[SEP]", pad_token="[PAD]")
     sizes = {"n_positions": 1024, "n_embd": 32, "n_layer": 2, "n_head": 2, "initializer_range": 0.3}
     ends = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.eos_token_id}
     torch.manual_seed(0)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -182,3 +183,68 @@ def test_what_is_no_model(whichtune, trained, place):
     assert "twice" in whichtune("predict", trained, "-", "--data", "new.csv").told
     assert "redirect" in whichtune("predict", trained, "-", "--out", "out.csv").told
     assert "--id: standard input" in whichtune("predict", trained, "-", "--id", "key").told
+
+
+@pytest.fixture(params=["lora", "prompting"])
+def writer(request, writers):
+    """A trial that answers in words, with its test rows in a CSV."""
+    study = StudyFolder(writers[request.param])
+    return study, next(one for one in study.read_trials() if not one.baseline)
+
+
+def write_test_rows(study, path):
+    rows = read_examples(study.examples).examples["test"]
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        cells = csv.writer(handle)
+        cells.writerow(["key", "review", "verdict"])
+        cells.writerows((one.id, one.text, one.gold) for one in rows)
+
+
+def test_answers_in_words_are_those_of_the_study(whichtune, writer, place):
+    study, own = writer
+    write_test_rows(study, place / "test.csv")
+    stored = read_predictions(study.trial(own.id).predictions, "test")["test"]
+    ended = whichtune("evaluate", study.path, "--data", "test.csv", "--out", "kept.jsonl", "--json", *PLAIN)
+    assert ended.code == 0, ended.err
+    found = {line["id"]: line for line in map(json.loads, Path("kept.jsonl").read_text().splitlines())}
+    assert [found[name]["completion"] for name in stored.ids] == stored.raw
+    assert [found[name]["prediction"] for name in stored.ids] == stored.parsed
+    shares = np.array([[found[name][f"probability_{label}"] for label in stored.labels] for name in stored.ids])
+    assert np.allclose(shares, stored.probabilities, atol=1e-4)
+    told, recorded = json.loads(ended.out), {one.name: one.value for one in own.scores["test"].metrics}
+    assert {one["name"]: one["value"] for one in told["metrics"]} == pytest.approx(recorded, rel=1e-3)
+    ended = whichtune("predict", study.path, "test.csv", "--out", "kept.csv", "--batch", 5, *PLAIN)
+    assert ended.code == 0, ended.err
+    assert {row["id"]: row["completion"] for row in read_cells("kept.csv")} == dict(
+        zip(stored.ids, stored.raw, strict=True)
+    )
+    (line,) = whichtune("predict", study.path, "-", *PLAIN, stdin=b"fine great\n").out.splitlines()
+    assert {"prediction", "completion", "confidence", "probabilities"} == set(json.loads(line))
+
+
+def test_a_prompter_whose_study_changed_is_refused(whichtune, writers, place):
+    shutil.copytree(writers["prompting"], place / "moved")
+    (place / "moved" / "examples.parquet").unlink()
+    (place / "new.csv").write_text("key,review\na,fine\n")
+    ended = whichtune("predict", place / "moved", "new.csv")
+    assert (ended.code, "its study is not there" in ended.told, "whichtune prompt" in ended.told) == (2, True, True)
+
+
+def test_answers_that_are_texts(whichtune, gpt_folder, place):
+    (place / "sums.csv").write_text("text,answer\n" + "".join(f"What is {n} and {n}?,{2 * n}\n" for n in range(30)))
+    task = ("--task", "question-answering-by-prompt", "--method", "lora", "--init-from", gpt_folder)
+    size = ("--max-length", 200, "--max-iters", 2, "--batch-size", 2, "--max-new-tokens", 6, "--sizes-test", 4)
+    off = ("--no-check", "--no-probe", *PLAIN)
+    made = whichtune("train", "--data", "sums.csv", *task, *size, *off, "--out-dir", "runs/sums")
+    assert made.code == 0, made.err
+    assert "columns of sums.csv: text `text`, label `answer`" in made.err
+    (place / "new.csv").write_text("text,answer\nWhat is 2 and 2?,4.0\nWhat is 3 and 3?,\n")
+    ended = whichtune("evaluate", "runs/sums", "--data", "new.csv", "--out", "kept.csv", *PLAIN)
+    assert ended.code == 0, ended.err
+    assert "exact match" in ended.out
+    assert "Classes" not in ended.out
+    rows = read_cells("kept.csv")
+    assert list(rows[0]) == ["id", "text", "gold", "prediction", "completion", "loss", "reason"]
+    assert (rows[0]["reason"], rows[1]["reason"], rows[1]["completion"]) == ("", "no-answer", "")
+    told = whichtune("predict", "runs/sums", "-", *PLAIN, stdin=b"What is 2 and 2?\n").out
+    assert set(json.loads(told)) == {"prediction", "completion"}

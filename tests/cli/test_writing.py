@@ -125,7 +125,7 @@ def test_a_trial_with_a_head_or_without_a_model_is_refused(whichtune, trained):
         (["--init-from", "resume", "--out-dir", "nowhere", "x"], ["nowhere: no study"]),
         (["--init-from", "random:bert", "x"], ["scores no next token", "smollm2"]),
         (["--init-from", "random:gpt", "--chat", "x"], ["no chat template"]),
-        (["--init-from", "random:gpt", "--ask", "x"], ["--trial", "whichtune prompt"]),
+        (["--init-from", "random:gpt", "--ask", "x"], ["no prompt of its own", "whichtune prompt"]),
         (["--init-from", "random:gpt", "--ask", "--chat", "x"], ["--ask and --chat"]),
         (["--init-from", "random:gpt", "--num-samples", 2, "x"], ["--temperature"]),
         (["--init-from", "random:gpt", "--beams", 2, "--temperature", 1, "x"], ["--beams", "draws nothing"]),
@@ -150,3 +150,9 @@ def test_a_table_without_a_column_of_texts(whichtune, place):
     Path("rows.csv").write_text("txt\nfine\n")
     ended = whichtune("generate", "--init-from", "random:gpt", "--file", "rows.csv")
     assert (ended.code, "no column `text`" in ended.told) == (2, True)
+
+
+def test_a_terminal_is_left_as_it_is():
+    from whichtune.cli.writing import calm
+
+    assert calm("a\x1b[31m\rb\x07\n\tné 👩‍👧") == "a[31mb\n\tné 👩‍👧"

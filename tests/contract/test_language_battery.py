@@ -1,8 +1,6 @@
 """Every tuner on every task that is answered in words, on tiny causal families; what each cell should answer."""
 
 import json
-import subprocess
-import sys
 from functools import cache
 
 import numpy as np
@@ -10,11 +8,13 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from whichtune.engine.adapter import AdapterCard, save_adapter
+from whichtune.engine.adapter import AdapterCard, check_adapter, load_card, save_adapter
 from whichtune.engine.build import build_assembly, request_load
+from whichtune.engine.fit import fit
 from whichtune.engine.tolerances import TOLERANCES, distance
 from whichtune.engine.trial import count_assembly
 from whichtune.errors import UnsupportedError
+from whichtune.layers.heads import HeadRequest
 from whichtune.methods import TUNERS
 from whichtune.models.batch import collate
 from whichtune.models.load import load_backbone
@@ -48,6 +48,7 @@ METHODS = {
 }  # fmt: skip
 FAMILIES = ("gpt", "gpt2", "llama")
 TASKS = ("instruction-classification", "summarization", "question-answering-by-prompt")
+STEPS = {"max_steps": 10, "warmup": 0}
 BRIEF = {"decoding": {"max_new_tokens": 3}}
 NOTHING_LEFT = "answers are written through the backbone's own output head: with the trunk frozen nothing is left"
 NO_FORMULA = {"peft, ia3", "peft, prompt-tuning", ("peft, dora", "gpt2")}
@@ -87,25 +88,31 @@ def test_every_tuner_is_here():
     assert {TypeAdapter(MethodSpec).validate_python(given).__class__ for given in METHODS.values()} == set(TUNERS)
 
 
-@pytest.mark.parametrize("method", METHODS)
+def test_every_cell_is_expected_to_run_or_to_say_why_not():
+    running = {(method, family) for method, family, _ in TRAINED}
+    for method, family, task in CELLS:
+        assert (expect(method, family, task) == "runs") == ((method, family) in running)
+    assert {task for *_, task in TRAINED} == set(TASKS)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-def test_each_cell_answers_what_is_written_here(method, family, ask_in_words):
-    backbone, spec = load(method, family), spec_of(method, family)
-    for task in TASKS:
-        request, expected = ask_in_words(task).head(), expect(method, family, task)
-        if expected != "runs":
+def test_what_makes_no_sense_says_so(family, ask_in_words):
+    for method, other, task in CELLS:
+        if other == family and expect(method, family, task) != "runs":
+            backbone, spec, request = load(method, family), spec_of(method, family), ask_in_words(task).head()
             with pytest.raises(UnsupportedError) as caught:
                 build_assembly(backbone, spec, request, 0.0, Streams(1))
-            assert str(caught.value) == expected
-            continue
-        assembly = build_assembly(backbone, spec, request, 0.0, Streams(1))
-        assert not any(name.startswith("head.") for name in assembly.attachment.trained)
-        assembly.attachment.detach()
+            assert str(caught.value) == expect(method, family, task)
+
+
+def test_all_tasks_ask_for_the_same_head(ask_in_words):
+    """What a cell does on one of them it does on all, but for the tokens it is trained on."""
+    assert {ask_in_words(task).head() for task in TASKS} == {HeadRequest(0)}
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method not in ("frozen-features", "qlora")])
 def test_a_family_that_scores_no_tokens_has_none_of_them(method, ask_in_words):
-    with pytest.raises(UnsupportedError, match="the family 'bert' scores no next token here|no norm after its last"):
+    with pytest.raises(UnsupportedError, match=r"the family 'bert' scores no next token|no norm after its last"):
         build_assembly(load(method, "bert"), spec_of(method, "bert"), ask_in_words().head(), 0.0, Streams(1))
 
 
@@ -118,11 +125,13 @@ def trained(language_trial, ask_in_words, tmp_path_factory):
     def train(method, family, task):
         backbone = load(method, family)
         before = {name: tensor.clone() for name, tensor in backbone.trunk.state_dict().items()}
-        trial = language_trial(backbone, spec_of(method, family), ask_in_words(task, **BRIEF), max_steps=10, warmup=0)
+        trial = language_trial(backbone, spec_of(method, family), ask_in_words(task, **BRIEF), **STEPS)
         attachment = trial.assembly.attachment
         initial = loss_of(trial)
         start = {name: tensor.detach().clone() for name, tensor in attachment.trained.items()}
-        outcome = trial.run()
+        run = trial.prepare()
+        fit([run])
+        assert run.failure is None
         place = folder / f"{method}-{family}"
         save(place, trial, spec_of(method, family), family)
         cell = {
@@ -131,7 +140,6 @@ def trained(language_trial, ask_in_words, tmp_path_factory):
             "declared": set(start),
             "one by one": one_by_one(trial),
             "counts": count_assembly(trial.assembly),
-            "outcome": outcome,
             "folder": place,
         }
         attachment.detach()
@@ -180,7 +188,7 @@ def test_a_cell_learns_counts_right_and_gives_the_backbone_back(method, family, 
     assert cell["given back"]
     assert cell["one by one"] <= TOLERANCES["float32"]
     counts, why = cell["counts"]
-    assert counts.head == 0
+    assert counts.head == (259 * 32 if family == "llama" else 0), "an output head that is not the token table"
     if {method, (method, family)} & NO_FORMULA:
         assert counts.trainable_theory is None
         assert "PEFT" in why or "formula" in why
@@ -188,43 +196,24 @@ def test_a_cell_learns_counts_right_and_gives_the_backbone_back(method, family, 
         assert counts.trainable_theory == counts.trainable
 
 
-@pytest.mark.parametrize("method, family, task", TRAINED[1::7])
-def test_the_same_seed_gives_the_same_answers_and_another_others(
-    method, family, task, trained, language_trial, ask_in_words
-):
-    first = trained(method, family, task)["outcome"].predictions[1]
-    same, other = (
-        language_trial(
-            load(method, family), spec_of(method, family), ask_in_words(task, **BRIEF), seed=seed, max_steps=10, warmup=0
-        ).run().predictions[1]
-        for seed in (1, 2)
-    )  # fmt: skip
+@pytest.mark.parametrize("method, family, task", TRAINED[1::13])
+def test_the_same_seed_gives_the_same_answers_and_another_others(method, family, task, language_trial, ask_in_words):
+    asked = ask_in_words(task, **BRIEF)
+    first, same, other = (
+        language_trial(load(method, family), spec_of(method, family), asked, seed=seed, **STEPS).run().predictions[1]
+        for seed in (1, 1, 2)
+    )
     assert np.array_equal(first.loss, same.loss)
     assert (first.raw, first.parsed) == (same.raw, same.parsed)
     assert not np.array_equal(first.loss, other.loss)
 
 
-RELOAD = """
-import json, sys, torch
-from whichtune.engine.adapter import check_adapter, load_card
-from whichtune.engine.build import request_load
-from whichtune.models.load import load_backbone
-from pathlib import Path
-torch.set_num_threads(1)
-answers = {}
-for folder in sys.argv[1:]:
-    card = load_card(Path(folder))
-    backbone = load_backbone(card.backbone, request_load(card.method, "sdpa"))
-    answers[folder] = check_adapter(Path(folder), backbone)
-print(json.dumps(answers))
-"""
-
-
-def test_saved_adapters_give_the_same_scores_in_a_new_process(trained):
-    folders = [str(trained(*cell)["folder"]) for cell in TRAINED[::4]]
-    ended = subprocess.run([sys.executable, "-c", RELOAD, *folders], capture_output=True, text=True, check=True)
-    answers = json.loads(ended.stdout.splitlines()[-1])
-    assert {folder: answer["ok"] for folder, answer in answers.items()} == dict.fromkeys(folders, True)
-    sample = json.loads((trained(*TRAINED[0])["folder"] / "sample.json").read_text())
+@pytest.mark.parametrize("method, family, task", TRAINED[::4])
+def test_saved_adapters_give_the_same_scores_on_fresh_weights(method, family, task, trained):
+    """A study does it in a process of its own."""
+    folder = trained(method, family, task)["folder"]
+    card = load_card(folder)
+    assert check_adapter(folder, load_backbone(card.backbone, request_load(card.method, "sdpa")))["ok"]
+    sample = json.loads((folder / "sample.json").read_text())
     assert torch.tensor(sample["logits"]).std() > 0
     assert all(gold is not None for *_, gold in sample["rows"])

@@ -1,10 +1,13 @@
 """Predictions in words: a padded batch against one row at a time, for the untouched model and for tuned ones."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
 
 from whichtune.data.examples import Example
+from whichtune.engine.fit import fit
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.predict import glance, predict
 from whichtune.engine.speaking import Head, Speaker, read_head, read_prompts, score_words
@@ -69,16 +72,29 @@ def tasks(ask_in_words):
     return ask_in_words(), ask_in_words("summarization")
 
 
+@pytest.fixture(scope="module")
+def untouched(tiny_backbone, tasks):
+    """What a family's model answers before any tuning, in padded batches."""
+
+    @cache
+    def answer(family):
+        backbone = tiny_backbone(family)
+        with modes((), backbone.trunk), torch.no_grad():
+            return tables(Speaker(backbone, CPU), tasks, 8)
+
+    return answer
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("method", METHODS)
-def test_a_padded_batch_answers_as_each_row_alone(method, family, tiny_backbone, language_trial, tasks):
+def test_a_padded_batch_answers_as_each_row_alone(method, family, tiny_backbone, language_trial, tasks, untouched):
     backbone = tiny_backbone(family)
     spec = dict(METHODS[method])
     if (method, family) == ("peft, lora", "gpt2"):  # its maps are stored the other way round, and PEFT asks
         spec["config"] = {"r": 4, "fan_in_fan_out": True}
     trial = language_trial(backbone, spec, tasks[0], max_steps=3, warmup=0)
     speaker = Speaker(backbone, CPU, trial.assembly.attachment.inputs)
-    trial.run()
+    fit([trial.prepare()])
     tuned = {}
     for merge in {False, trial.assembly.attachment.merge is not None}:
         with trial.assembly.predicting(merge=merge):
@@ -87,11 +103,16 @@ def test_a_padded_batch_answers_as_each_row_alone(method, family, tiny_backbone,
     if True in tuned:
         same(tuned[True], tuned[False])
     trial.assembly.attachment.detach()
-    with modes((), backbone.trunk), torch.no_grad():
-        plain = tables(Speaker(backbone, CPU), tasks, 8)
-        same(plain, tables(Speaker(backbone, CPU), tasks, 1))
+    plain = untouched(family)
     assert plain[0][1].raw != tuned[False][0][1].raw
     assert distance(plain[1], tuned[False][1]) > 0.01
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_untouched_model_answers_in_a_batch_as_each_row_alone(family, tiny_backbone, tasks, untouched):
+    backbone = tiny_backbone(family)
+    with modes((), backbone.trunk), torch.no_grad():
+        same(untouched(family), tables(Speaker(backbone, CPU), tasks, 1))
 
 
 def test_the_columns_say_what_was_asked_and_written(tiny_backbone, ask_in_words):

@@ -174,3 +174,67 @@ def test_kinds():
     assert find_kind("last_layers") == "last-layers"
     with pytest.raises(SpecError, match="did you mean 'lora'"):
         find_kind("lora2")
+
+
+def test_built_in_rows_bring_their_columns_and_their_task(tmp_path):
+    study = plan_single(ask(tmp_path, method="lora", backbone="smollm2", settings={"data.source.all": "word-problems"}))
+    assert (study.task.kind, study.data.columns.label) == ("question-answering-by-prompt", "answer")
+    settings = {"data.source.all": "nli-grammar"}
+    pairs = plan_single(ask(tmp_path, method="full", backbone="random", settings=settings))
+    assert (pairs.task.kind, pairs.data.columns.pair) == ("pair-classification", "hypothesis")
+    asked = plan_single(
+        ask(tmp_path, method="lora", backbone="smollm2", task="instruction_classification", settings=settings)
+    )
+    assert (asked.task.kind, asked.data.columns.pair) == ("instruction-classification", "hypothesis")
+    own = plan_single(
+        ask(tmp_path, method="lead", settings={"data.source.all": "docstrings", "data.columns.label": "package"})
+    )
+    assert (own.task.kind, own.data.columns.label) == ("summarization", "package")
+    hub = plan_single(ask(tmp_path, method="full", backbone="random", settings={"data.source.all": "hub:org/set@v1"}))
+    assert (hub.data.source.name, hub.data.source.revision) == ("org/set", "v1")
+
+
+def test_another_task_than_the_files(base, tmp_path):
+    study = plan_single(
+        ask(tmp_path, method="full", backbone="small", task="instruction-classification", settings={}), base
+    )
+    assert study.task.kind == "instruction-classification"
+    with pytest.raises(SpecError, match="did you mean 'summarization'"):
+        plan_single(ask(tmp_path, method="full", task="summarisation"), base)
+
+
+def test_a_rank_without_a_method_is_loras(tmp_path):
+    study = plan_single(ask(tmp_path, backbone="random:gpt", settings=FILES | {"methods.*.rank": 8}))
+    assert list(study.methods) == ["lora"]
+
+
+def test_how_is_asked_belongs_to_the_prompter_or_to_the_task(tmp_path):
+    words = {"methods.*.style": "expert", "methods.*.scoring": "likelihood", "task.decoding.max_new_tokens": 5}
+    common = {"backbone": "random:gpt", "task": "instruction-classification", "settings": FILES | words}
+    tuned = plan_single(ask(tmp_path, method="lora", **common))
+    assert (tuned.task.prompt.style, tuned.task.scoring, tuned.task.decoding.max_new_tokens) == (
+        "expert",
+        "likelihood",
+        5,
+    )
+    asked = plan_single(ask(tmp_path, method="prompting", **common))
+    method = asked.methods["prompting"]
+    assert (method.style, method.scoring, method.decoding) == ("expert", "likelihood", {"max_new_tokens": 5})
+    assert asked.task.decoding.max_new_tokens is None
+
+
+def test_the_name_of_a_run_makes_a_tracker_or_names_the_one_there_is(base, tmp_path):
+    settings = FILES | {"trackers.*.run_name": "first"}
+    study = plan_single(ask(tmp_path, method="full", backbone="random", settings=settings))
+    assert [(name, one.kind, one.run_name, one.mode) for name, one in study.trackers.items()] == [
+        ("wandb", "wandb", "first", "offline")
+    ]
+    held = resolve_study(
+        base.model_dump(exclude_unset=True) | {"trackers": {"mine": {"kind": "wandb", "project": "p"}}}
+    )
+    study = plan_single(
+        ask(tmp_path, method="low", settings={"trackers.*.run_name": "second", "methods.*.alpha": 4}), held
+    )
+    assert {name: (one.run_name, one.project) for name, one in study.trackers.items()} == {"mine": ("second", "p")}
+    with pytest.raises(SpecError, match=r"^--wandb-run-name \{x\}: "):
+        plan_single(ask(tmp_path, method="full", backbone="random", settings=FILES | {"trackers.*.run_name": "{x}"}))

@@ -22,7 +22,7 @@ def count(
     ] = None,
     *,
     method: Annotated[str | None, typer.Option(help="A kind of method; all of them when left out.")] = None,
-    outputs: Annotated[int, typer.Option(min=1, help="Outputs of the head: one a label.")] = 2,
+    outputs: Annotated[int, typer.Option(min=0, help="Outputs of the head, one a label; 0 for words.")] = 2,
     keep_blocks: Annotated[int | None, typer.Option(min=1, help="Keep only the first n blocks.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the method, such as rank=4.")

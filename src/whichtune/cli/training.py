@@ -65,13 +65,11 @@ def train(
     from whichtune.spec.read import read_study
     from whichtune.study.single import Asked, plan_single
 
-    if backbone == "resume":
-        remedy = "an interrupted trial goes on when the same command is given again"
-        raise SpecError("--init-from: resume is for `whichtune generate`", remedy=remedy)
     wandb = {"run_name": wandb_run_name, "project": wandb_project}
     given = given_settings(ctx) | {f"trackers.*.{name}": word for name, word in wandb.items() if word is not None}
     if study is None and scale is not None:
         raise SpecError("--scale", value=scale, remedy="scales stand in a study file: give one")
+    require_model(backbone)
     base = None if study is None else read_study(study, scale=scale)
     if base is None:
         given, task = choose_data(given, task, backbone)
@@ -105,6 +103,15 @@ def finish(spec: StudySpec, out: Path, *, as_json: bool) -> None:
 def choose_trial(records: list[TrialRecord]) -> TrialRecord:
     """Return the trial that was asked for: the one that is no baseline, where there is one."""
     return next((one for one in records if not one.baseline), records[-1])
+
+
+def require_model(word: str | None) -> None:
+    """Refuse the word by which `generate` names a trained model."""
+    from whichtune.errors import SpecError
+
+    if word == "resume":
+        remedy = "an interrupted trial goes on when the same command is given again"
+        raise SpecError("--init-from: resume is for `whichtune generate`", remedy=remedy)
 
 
 def choose_data(given: dict[str, Any], task: str | None, backbone: str | None) -> tuple[dict[str, Any], str | None]:

@@ -12,6 +12,7 @@ import typer
 from whichtune.cli.made import given_settings
 from whichtune.cli.prompts import gather_texts
 from whichtune.cli.running import INTERRUPTED
+from whichtune.cli.using import Device, Threads
 from whichtune.cli.writing import DECODING, open_model_word, require_decoding
 from whichtune.errors import SpecError
 
@@ -29,21 +30,21 @@ MOST_LINES = 4
 MOST_CHARACTERS = 200
 """Of a line that is shown."""
 
+Model = Annotated[str | None, typer.Option(help="A model: smollm2, a folder, a GGUF file, or a name on the hub.")]
+Template = Annotated[list[str] | None, typer.Option(help='A style of your own, such as "{{ text }} True or false?".')]
+Wording = Annotated[
+    str | None, typer.Option(help="What is asked: statements, labels, problems, inference, pairs, summaries, ...")
+]
+
 
 def prompt(
     ctx: typer.Context,
     statements: Annotated[list[str] | None, typer.Argument(help="What is asked about, each in quotes.")] = None,
     *,
-    init_from: Annotated[
-        str | None, typer.Option(help="A model: smollm2, a folder, a GGUF file, or a name on the hub.")
-    ] = None,
+    init_from: Model = None,
     style: Annotated[str, typer.Option(help="Styles of asking, with commas between them.")] = "zero-shot",
-    template: Annotated[
-        list[str] | None, typer.Option(help='A style of your own, such as "{{ text }} True or false?".')
-    ] = None,
-    wording: Annotated[
-        str | None, typer.Option(help="What is asked: statements, labels, problems, inference, pairs, summaries, ...")
-    ] = None,
+    template: Template = None,
+    wording: Wording = None,
     labels: Annotated[str | None, typer.Option(help="Labels, with commas between them.")] = None,
     file: Annotated[Path | None, typer.Option(help="A file of rows: a table, or a text a line.")] = None,
     text: Annotated[str, typer.Option(help="Column of the text.")] = "text",
@@ -58,8 +59,8 @@ def prompt(
     ] = True,
     seed: Annotated[int, typer.Option(help="Seed of the choice of examples and of draws.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Rows at the same time.")] = 8,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores when left out.")] = None,
+    device: Device = "auto",
+    threads: Threads = None,
     full: Annotated[bool, typer.Option("--full", help="Show prompts and completions whole.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON line a row and style.")] = False,
 ) -> None:

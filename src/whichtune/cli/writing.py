@@ -14,6 +14,7 @@ from whichtune.cli.made import MadeCommand, given_settings
 from whichtune.cli.places import RUNS
 from whichtune.cli.prompts import gather_texts
 from whichtune.cli.running import INTERRUPTED
+from whichtune.cli.using import Device, Threads, find_model
 from whichtune.errors import RecordError, SpecError
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ def generate(
     num_samples: Annotated[int, typer.Option(min=1, help="Completions of each prompt.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the draws, where a temperature is set.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Prompts at the same time.")] = 8,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores when left out.")] = None,
+    device: Device = "auto",
+    threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON line a completion.")] = False,
 ) -> None:
     """Write on: completions of prompts by a model, or by a finished trial of one; token by token on a terminal."""
@@ -155,7 +156,6 @@ def open_model_word(word: str) -> BackboneSpec:
 
 def open_writing_trial(name: str, runs: Path) -> Trained:
     """Find a trial that can write, or say what it does instead."""
-    from whichtune.cli.using import find_model
     from whichtune.study.using import open_trained
 
     trained = open_trained(find_model(name, runs))
@@ -198,8 +198,15 @@ def print_stream(writer: Writer, text: str, wish: Wish) -> Written:
 
 def show_piece(piece: str) -> None:
     """Hand a piece of text on at once."""
-    sys.stdout.write(piece)
+    sys.stdout.write(calm(piece))
     sys.stdout.flush()
+
+
+def calm(text: str) -> str:
+    """Leave out what moves a terminal's cursor or changes its colours; lines and tabs stay."""
+    from unicodedata import category
+
+    return "".join(each for each in text if each in "\n\t" or category(each) != "Cc")
 
 
 def print_one(one: Written, *, alone: bool, as_json: bool) -> None:
@@ -211,7 +218,7 @@ def print_one(one: Written, *, alone: bool, as_json: bool) -> None:
         return
     if not alone:
         typer.echo(head_of(one))
-    typer.echo(one.text)
+    typer.echo(calm(one.text) if sys.stdout.isatty() else one.text)
     if one.asked:
         typer.echo(describe_reading(one))
 

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.build import build_assembly
+from whichtune.engine.trial import count_written
 from whichtune.errors import InputError, UnsupportedError
-from whichtune.layers.heads import HeadRequest
+from whichtune.layers.heads import ClassHead, HeadRequest
 from whichtune.methods import TUNERS
 from whichtune.models.backbone import Backbone
 from whichtune.models.blank import build_blank, find_config
 from whichtune.models.count import count_elements, count_logical, count_parameters
+from whichtune.models.language import count_output_head
 from whichtune.spec.methods import LoraSpec, MethodSpec
 from whichtune.spec.seeds import Streams
 
@@ -197,11 +199,11 @@ def _figures(
     attachment, backbone = assembly.attachment, assembly.backbone
     sizes = backbone.dimensions
     opened = {**attachment.trained, **attachment.inert}
-    head = count_parameters(assembly.head)
+    head = count_parameters(assembly.head) + count_written(assembly)
     trunk = count_elements(tensor for tensor in backbone.trunk.parameters() if id(tensor) in owners)
     known_trunk = None if sizes is None else sizes.trunk.parameters
-    known_head = None if sizes is None else sizes.head(outputs)
-    known_added = _added_by_theory(assembly, known_head)
+    known_head = None if sizes is None else sizes.head(outputs) if outputs else count_output_head(backbone.config)
+    known_added = _added_by_theory(assembly, known_head if outputs else 0)
     parts = (known_trunk, known_head, known_added)
     total = trunk + head + attachment.added
     trainable = count_elements(opened.values())
@@ -235,7 +237,8 @@ def _notes(assembly: Assembly, method: MethodSpec, parts: tuple[int, int]) -> It
     yield from attachment.notes
     if attachment.theory.trainable is None and attachment.theory.reason:
         yield f"no theory: {attachment.theory.reason}"
-    if isinstance(method, LoraSpec) and assembly.head.form in KEPT_TWICE:
+    twice = isinstance(assembly.head, ClassHead) and assembly.head.form in KEPT_TWICE
+    if isinstance(method, LoraSpec) and twice:
         printed = trunk + 2 * head + attachment.added
         yield (
             "Hugging Face PEFT prints another total, since it keeps the head twice: "
@@ -294,7 +297,7 @@ def tabulate_kinds(assembly: Assembly, owners: Mapping[int, Mapping[str, int]]) 
     total, opened = dict.fromkeys((*KINDS, ADDED), 0), dict.fromkeys((*KINDS, ADDED), 0)
     for shares in owners.values():
         _add(total, shares)
-    total["head"] += count_parameters(assembly.head)
+    total["head"] += count_parameters(assembly.head) + count_written(assembly)
     total[ADDED] += attachment.added
     heads = {id(tensor) for tensor in assembly.head.parameters()}
     unique = {id(tensor): tensor for tensor in (*attachment.trained.values(), *attachment.inert.values())}

@@ -16,7 +16,8 @@ from whichtune.report.terminal import print_sections
 def render_count(found: Count, console: Console, *, alone: bool) -> None:
     """Print one method in full, or every method on a line."""
     shape = f"{found.family}, {count_of(found.blocks, 'block')} of width {found.hidden}"
-    head = f"{found.model}: {shape}, a head of {count_of(found.outputs, 'output')}"
+    answers = f"a head of {count_of(found.outputs, 'output')}" if found.outputs else "answers in words"
+    head = f"{found.model}: {shape}, {answers}"
     console.print(Text(plain(head), style="bold"))
     console.print(Text(plain(found.origin), style="dim"))
     print_sections(lay_out_method(found.methods[0]) if alone else lay_out_all(found.methods), console)

@@ -20,6 +20,7 @@ from whichtune.models.families import describe_family
 from whichtune.models.folder import TrunkPlan, find_trunk_class, keep_blocks, read_config
 from whichtune.models.gguf import convert_gguf
 from whichtune.models.gpt import read_gpt_config
+from whichtune.models.language import blank_output_head
 from whichtune.models.load import assemble
 from whichtune.models.quiet import silence_libraries
 from whichtune.models.tiny import build_random, configure_random, make_byte_tokenizer
@@ -76,7 +77,8 @@ def _assemble(plan: TrunkPlan, device: str, origin: str) -> Backbone:
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=make_byte_tokenizer())
-    return assemble(_build(plan, device), plan, tokenizer, fingerprint="no weights", origin=origin)
+    output = blank_output_head(plan.plain)
+    return assemble(_build(plan, device), plan, tokenizer, fingerprint="no weights", origin=origin, output=output)
 
 
 def _build(plan: TrunkPlan, device: str) -> Any:

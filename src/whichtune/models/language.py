@@ -15,6 +15,8 @@ from whichtune.models.weights import WeightFiles, read_pickled
 
 HEAD = "lm_head"
 """Name that every causal family gives its output head."""
+BIASED = frozenset({"phi"})
+"""Families whose output head has a bias."""
 
 
 def predicts_tokens(config: Config) -> bool:
@@ -48,6 +50,23 @@ def draw_output_head(config: Config, seed: int) -> OutputHead | None:
     generator = torch.Generator().manual_seed(seed)
     shape, spread = (config["vocab_size"], config["hidden_size"]), float(config.get("initializer_range", 0.02))
     return OutputHead(torch.empty(shape).normal_(0, spread, generator=generator), softcap=softcap)
+
+
+def blank_output_head(config: Config) -> OutputHead | None:
+    """Make the output head of a model without weights."""
+    if not predicts_tokens(config):
+        return None
+    if config.get("tie_word_embeddings", True):
+        return OutputHead()
+    weight = torch.empty((config["vocab_size"], config["hidden_size"]), device="meta")
+    return OutputHead(weight, torch.empty(len(weight), device="meta") if config["model_type"] in BIASED else None)
+
+
+def count_output_head(config: Config) -> int:
+    """Count the output head by the configuration: nothing where it is the token table."""
+    if config.get("tie_word_embeddings", True):
+        return 0
+    return int(config["vocab_size"]) * (int(config["hidden_size"]) + (config["model_type"] in BIASED))
 
 
 def _read_tensors(weights: WeightFiles, names: tuple[str, ...]) -> Mapping[str, Tensor]:
