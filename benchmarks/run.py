@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("start_up.py", "duplicates.py", "against_trainer.py")
+BENCHES = ("start_up.py", "duplicates.py", "against_trainer.py", "adapter_memory.py", "few_shot.py")
 
 
 def main() -> int:

@@ -106,7 +106,7 @@ def test_wrong_input_is_one_message(whichtune, flags, words):
         assert word in ended.told
 
 
-@pytest.mark.parametrize("command", ["count", "train", "evaluate", "predict"])
+@pytest.mark.parametrize("command", ["count", "train", "evaluate", "predict", "generate", "prompt"])
 def test_help_loads_nothing_heavy(command):
     heavy = ("torch", "pandas", "ruamel", "transformers", "numpy", "pyarrow")
     code = (

@@ -5,6 +5,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
+from whichtune.cli.training import choose_data
+from whichtune.errors import SpecError
 from whichtune.records.folder import StudyFolder
 from whichtune.spec.read import load_stored_study
 
@@ -98,6 +100,12 @@ def test_files_of_any_name_and_format(whichtune, reviews, place):
         (["--data", "nowhere.csv", "--method", "majority"], ["nowhere.csv"]),
         (["nowhere.yaml", "--method", "majority"], ["nowhere.yaml"]),
         (["--scale", "small", "--data", "reviews.csv"], ["--scale"]),
+        (["--init-from", "resume", "--out-dir", "runs/a"], ["--init-from", "same command"]),
+        (["--data", "reviews.csv", "--task", "summarisation", "--rank", 2], ["--task", "'summarization'"]),
+        (
+            ["--data", "reviews.csv", "--method", "lora", "--backbone", "random:gpt", "--max-new-tokens", 5],
+            ["--max-new-tokens 5", "text-classification"],
+        ),
     ],
 )
 def test_wrong_flags_are_one_message_before_anything_is_made(whichtune, reviews, place, flags, words):
@@ -108,3 +116,31 @@ def test_wrong_flags_are_one_message_before_anything_is_made(whichtune, reviews,
     for word in words:
         assert word in ended.told
     assert not list(place.glob("runs/*/trials/*"))
+
+
+def test_a_language_model_without_data_learns_the_built_in_reviews(capsys):
+    given, task = choose_data({"data.sizes.test": 5}, None, "gpt2-medium")
+    assert (given["data.source.all"], task) == ("movie-reviews", "instruction-classification")
+    assert (given["data.sizes.validation"], given["data.sizes.test"]) == (200, 5)
+    told = capsys.readouterr().err
+    assert "--data movie-reviews --task instruction-classification --sizes-validation 200 --sizes-test 5" in told
+    for word, task in (("roberta-base", None), (None, None), ("smollm2", "summarization")):
+        with pytest.raises(SpecError, match="--data: no rows"):
+            choose_data({}, task, word)
+
+
+def test_prompting_is_a_trial_without_training(writers):
+    spec, _ = load_stored_study(writers["prompting"] / "study.yaml")
+    assert (spec.task.kind, spec.methods["prompting"].style) == ("instruction-classification", "one-shot")
+    assert spec.methods["prompting"].decoding == {"max_new_tokens": 12}
+    families = [one.known_family for one in StudyFolder(writers["prompting"]).read_trials()]
+    assert families == ["baseline", "prompter"]
+
+
+def test_the_flags_of_other_tools(writers):
+    spec, _ = load_stored_study(writers["lora"] / "study.yaml")
+    method = spec.methods["lora"]
+    assert (method.rank, method.alpha, method.learning_rate) == (4, 16, 1e-2)
+    assert (spec.training.max_steps, spec.training.accumulate, spec.backbones["main"].kind) == (6, 1, "folder")
+    (trial,) = [one for one in StudyFolder(writers["lora"]).read_trials() if not one.baseline]
+    assert trial.steps == 6

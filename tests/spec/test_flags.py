@@ -2,7 +2,18 @@ import pytest
 
 from whichtune.errors import SpecError
 from whichtune.spec.backbones import FolderBackbone
-from whichtune.spec.flags import ALIASES, Flag, expand_short, find_flag, group_flags, list_flags, list_method_flags
+from whichtune.spec.decoding import DecodingSpec
+from whichtune.spec.flags import (
+    ALIASES,
+    Flag,
+    expand_short,
+    find_flag,
+    group_flags,
+    lay_flags,
+    list_decoding_flags,
+    list_flags,
+    list_method_flags,
+)
 from whichtune.spec.methods import LoraSpec
 from whichtune.spec.read import resolve_study
 from whichtune.spec.training import TrainingSpec
@@ -106,3 +117,26 @@ def test_numbers_in_a_list_stay_numbers():
     betas = next(one.flag for one in group_flags()["Training"] if one.flag.field == "betas")
     assert betas.read("0.9,0.99") == [0.9, 0.99]
     assert "max_steps" in ALIASES
+
+
+def test_flags_of_all_tasks_are_one_with_all_words():
+    task = {one.flag.name: one for one in group_flags()["Task"]}
+    assert {"accuracy", "rougeL", "exact_match"} <= set(task["--metric"].flag.choices)
+    assert task["--max-new-tokens"].path == "task.decoding.max_new_tokens"
+    method = {one.flag.name: one.path for one in group_flags()["Method"]}
+    assert (method["--style"], method["--shots-count"]) == ("methods.*.style", "methods.*.shots.count")
+    assert "--shots-count" not in {one.flag.name for one in list_method_flags()}
+
+
+def test_values_laid_over_a_spec_are_checked_by_flag():
+    laid = lay_flags(DecodingSpec(max_new_tokens=5, top_k=3), {"temperature": 1, "top_k": 200})
+    assert laid == DecodingSpec(max_new_tokens=5, top_k=200, temperature=1.0)
+    assert [one.flag.name for one in list_decoding_flags()][:2] == ["--max-new-tokens", "--min-new-tokens"]
+    with pytest.raises(SpecError, match=r"^--top-p: got 2; allowed: at most 1$"):
+        lay_flags(DecodingSpec(), {"top_p": 2})
+    with pytest.raises(SpecError, match=r"^--min-new-tokens: 9 is more than"):
+        lay_flags(DecodingSpec(max_new_tokens=5), {"min_new_tokens": 9})
+
+
+def test_the_flag_of_a_tracker():
+    assert find_flag("trackers.mine.run_name") == "--wandb-run-name"

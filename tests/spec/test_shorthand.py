@@ -1,7 +1,8 @@
 import pytest
 
 from whichtune.errors import ModelError
-from whichtune.spec.shorthand import read_backbone_word
+from whichtune.spec.shorthand import COLUMNS, TASKS, list_built_in, read_backbone_word, read_source_word
+from whichtune.spec.sources import DataSpec
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,16 @@ def test_an_existing_gguf_file_is_one_and_a_gpt_may_stand_in_a_folder(tmp_path):
 def test_neither_folder_nor_name(word):
     with pytest.raises(ModelError, match="neither a folder nor a name"):
         read_backbone_word(word)
+
+
+def test_sources_of_rows_in_a_word(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_source_word("movie-reviews") == {"kind": "movie-reviews"}
+    assert read_source_word("rows.csv") is None
+    assert read_source_word("files") is None
+    assert read_source_word("hub:rotten_tomatoes") == {"kind": "hub", "name": "rotten_tomatoes", "revision": None}
+    (tmp_path / "tweets").write_text("a file of that name")
+    assert read_source_word("tweets") is None
+    assert set(COLUMNS) | set(TASKS) <= set(list_built_in())
+    for word, columns in COLUMNS.items():
+        DataSpec.model_validate({"source": {"kind": word}, "columns": columns})

@@ -65,8 +65,7 @@ def train(
     from whichtune.spec.read import read_study
     from whichtune.study.single import Asked, plan_single
 
-    wandb = {"run_name": wandb_run_name, "project": wandb_project}
-    given = given_settings(ctx) | {f"trackers.*.{name}": word for name, word in wandb.items() if word is not None}
+    given = given_settings(ctx) | name_run(wandb_run_name, wandb_project)
     if study is None and scale is not None:
         raise SpecError("--scale", value=scale, remedy="scales stand in a study file: give one")
     require_model(backbone)
@@ -103,6 +102,12 @@ def finish(spec: StudySpec, out: Path, *, as_json: bool) -> None:
 def choose_trial(records: list[TrialRecord]) -> TrialRecord:
     """Return the trial that was asked for: the one that is no baseline, where there is one."""
     return next((one for one in records if not one.baseline), records[-1])
+
+
+def name_run(run_name: str | None, project: str | None) -> dict[str, Any]:
+    """Return the settings of Weights & Biases that were given."""
+    words = {"trackers.*.run_name": run_name, "trackers.*.project": project}
+    return {path: word for path, word in words.items() if word is not None}
 
 
 def require_model(word: str | None) -> None:
