@@ -26,7 +26,8 @@ def encode_splits(data: DataSet, task: Task, encoder: TextEncoder, max_length: i
 def _encode_split(data: DataSet, split: str, task: Task, encoder: TextEncoder, where: tuple[int, Path]) -> Encoded:
     max_length, cache = where
     tokens = [encoder.fingerprint, encoder.vocabulary, encoder.max_positions, max_length]
-    written = [cast(WrittenTask, task).asking.recipe.fingerprint, encoder.ends] if task.head().tokens else []
+    asked = [encoder.ends, None if encoder.chat is None else [encoder.chat.template, *encoder.chat.tokens]]
+    written = [cast(WrittenTask, task).asking.recipe.fingerprint, *asked] if task.head().tokens else []
     key = digest([ENCODING_VERSION, data.fingerprint, split, *tokens, list(task.labels), task.spec, *written], 32)
     path = cache / "encoded" / f"{key}.npz"
     if path.is_file():

@@ -67,7 +67,7 @@ def answer_rows(
     examples, encoded = rows
     if task.head().tokens:
         speaker = Speaker(assembly.backbone, arithmetic, assembly.attachment.inputs)
-        seed = 0 if assembly.attachment.key is None else assembly.attachment.key.streams.seed
+        seed = 0 if assembly.attachment.key is None else assembly.attachment.key.streams.derive("sample", "answers")
         return answer_in_words(Interview(speaker, cast(WrittenTask, task).asking, size, seed), split, *rows)
     task = cast(HeadTask, task)
     parts: list[Scored] = []

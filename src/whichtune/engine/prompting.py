@@ -45,7 +45,7 @@ class PrompterTrial:
 
     def ask(self, split: str, encoded: Encoded) -> Predictions:
         """Ask about a split's rows."""
-        interview = Interview(self.speaker, self.asking, self.batch, self.streams.seed)
+        interview = Interview(self.speaker, self.asking, self.batch, self.streams.derive("sample", "answers"))
         with modes((), self.speaker.backbone.trunk):
             return answer_in_words(interview, split, self.material.data.examples[split], encoded)
 

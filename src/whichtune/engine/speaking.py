@@ -25,6 +25,8 @@ from whichtune.models.layout import layout_of
 
 LEAST_SHARED_TOKENS = 8
 """A shorter common head is run again in every row: copying its cache costs as much."""
+MOST_BRANCHED_TOKENS = 65_536
+"""Tokens in the caches that are copied for labels of several tokens; more labels than these hold go one by one."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,11 @@ def score_words(speaker: Speaker, read: Read, words: Sequence[Sequence[int]]) ->
     firsts = torch.tensor([word[0] for word in words], device=speaker.device)
     totals = shares[:, firsts].double()
     longer = [place for place, word in enumerate(words) if len(word) > 1]
-    if longer:
-        rest = _score_rest(speaker, read.state.repeated(len(longer)), [words[place] for place in longer] * len(totals))
-        totals[:, longer] += rest.reshape(len(totals), len(longer))
+    room = max(1, MOST_BRANCHED_TOKENS // read.state.real.numel())
+    for start in range(0, len(longer), room):
+        some = longer[start : start + room]
+        rest = _score_rest(speaker, read.state.repeated(len(some)), [words[place] for place in some] * len(totals))
+        totals[:, some] += rest.reshape(len(totals), len(some))
     return totals
 
 

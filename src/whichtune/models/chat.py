@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Turn = Mapping[str, str]
 """One turn of a conversation: its `role` (`system`, `user`, `assistant`) and its `content`."""
+DATE = "{% macro strftime_now(form) %}26 Jul 2024{% endmacro +%}"
+"""The day of every conversation: templates that name the present one would make other prompts tomorrow."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class ChatForm:
         names: Any = dict(self.tokens)
         try:
             told: Any = render_jinja_template(
-                [conversation], chat_template=self.template, add_generation_prompt=reply, **names
+                [conversation], chat_template=f"{DATE}{self.template}", add_generation_prompt=reply, **names
             )
         except (TemplateError, TypeError, ValueError) as error:
             why = " ".join(str(error).split())[:300]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 
 from whichtune.data.examples import Example
 from whichtune.errors import DataError
@@ -19,6 +19,8 @@ from whichtune.spec.seeds import Streams, derive_seed
 
 Neighbours = Callable[[Example, int], Sequence[str]]
 """Takes a row and how many; returns the ids of so many pool rows, the nearest first, equally near ones by id."""
+SPARE = 8
+"""Examples drawn beyond those that are needed, to replace copies of a row."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,23 @@ class Chooser:
         """Yield the whole pool, first choices first."""
         if self.spec.choice == "nearest" and item is not None:
             return self._nearest(item)
-        own = (item.id,) if self.spec.choice == "per-item" and item is not None else ()
+        if self.spec.choice == "per-item" and item is not None:
+            return self._drawn(item.id)
+        return chain(self._front, islice(self._drawn(), len(self._front), None))
+
+    @cached_property
+    def _front(self) -> tuple[Example, ...]:
+        """The beginning of the one draw of all rows: columns of very many labels are not laid out for each row."""
+        return tuple(islice(self._drawn(), self.count + SPARE))
+
+    def _drawn(self, *own: str) -> Iterator[Example]:
+        """Yield the whole pool in an order by chance."""
         key = self.streams.derive("examples", self.pool.fingerprint, *own)
         if not self.spec.balanced:
-            return _shuffled(self.pool.rows, key)
+            yield from _shuffled(self.pool.rows, key)
+            return
         columns = [_shuffled(rows, derive_seed(key, label)) for label, rows in self.pool.by_label.items()]
-        return _interleave(columns, key)
+        yield from _interleave(columns, key)
 
     def _nearest(self, item: Example) -> Iterator[Example]:
         """Yield rows by nearness; few are asked for first, all of them where copies of the row take their places."""
@@ -113,7 +126,7 @@ class Chooser:
 
 
 def _same(one: Example, other: Example) -> bool:
-    return one.id == other.id or (
+    return (one.id, one.split) == (other.id, other.split) or (
         one.text.strip() == other.text.strip() and (one.pair or "").strip() == (other.pair or "").strip()
     )
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from string import ascii_uppercase
 from types import MappingProxyType
 
 from whichtune.prompts.numbers import canonical_number, read_last_number
-from whichtune.prompts.words import letter_choices
 from whichtune.spec.prompts import ParserName
 
 Parser = Callable[[str, Mapping[str, str]], str | None]
@@ -20,7 +20,7 @@ Parser = Callable[[str, Mapping[str, str]], str | None]
 WINDOW_CHARACTERS = 16
 """A label stands within so many characters of a completion's beginning, or in as many as the longest label has."""
 
-_TRUTH = re.compile(r"(?<!\w)(not\s+|n't\s+)?(true|false)(?!\w)", re.IGNORECASE)
+_TRUTH = re.compile(r"(?<!\w)(not\s+|\w+n['\u2019]t\s+)?(true|false)(?!\w)", re.IGNORECASE)
 _LETTERS = (
     re.compile(r"^\W*([A-Z])(?=[^\w\s'\u2019]|\s*$|\s+[^a-z\s])"),
     re.compile(r"^\W*([a-z])(?=[).:]|\W*$)"),
@@ -28,6 +28,9 @@ _LETTERS = (
     re.compile(r"(?<!\w)(?:answer|option|choice)(?:\s+is)?\s*:?\s*([A-Z])(?!\w)", re.IGNORECASE),
 )
 """Where a letter is a choice and no word: alone in front, in brackets, after "answer"."""
+
+_FORMS = ("true-false", "multiple-choice")
+"""Parsers that give an answer back in a form of their own: `True` as `true`, `b)` as `B`."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,11 @@ class AnswerReader:
 
     def expect(self, gold: str) -> str:
         """Return a gold answer in the form in which `read` gives it, so that equal answers are equal texts."""
-        if self.words or self.parser != "last-number":
-            return gold if self.words else gold.strip()
-        return canonical_number(gold) or gold
+        if self.words:
+            return gold
+        if self.parser == "last-number":
+            return canonical_number(gold) or gold
+        return self.read(gold) or gold.strip() if self.parser in _FORMS else gold.strip()
 
 
 def cut_at_stop(completion: str, stop: tuple[str, ...]) -> str:
@@ -89,8 +94,11 @@ def parse_true_false(completion: str, words: Mapping[str, str]) -> str | None:
 
 
 def parse_multiple_choice(completion: str, words: Mapping[str, str]) -> str | None:
-    """Read a letter: in front of all else (`B`, `b)`), in brackets, or after "answer"; A is the first label."""
-    letters = dict(zip((letter for letter, _ in letter_choices(words)), words, strict=False))
+    """Read a letter: in front of all else (`B`, `b)`), in brackets, or after "answer"; A is the first label.
+
+    Without labels the answer is the letter itself: the choices stand in the row.
+    """
+    letters = dict(zip(ascii_uppercase, words or ascii_uppercase, strict=False))
     found = (form.search(completion) for form in _LETTERS)
     said = (letters.get(match[1].upper()) for match in found if match)
     return next(filter(None, said), None)

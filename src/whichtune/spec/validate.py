@@ -210,6 +210,13 @@ def _optional(spot: Spot) -> bool:
     return spot.field is not None and strip(spot.field.annotation)[0] is not spot.field.annotation
 
 
+def _say_settings(_error: Mapping[str, Any], spot: Spot) -> str:
+    """Say that settings are wanted, and name them."""
+    members = specs(spot.annotation)
+    named = f" with {', '.join(members[0].model_fields)}" if len(members) == 1 else ""
+    return _got(spot, f"{_MAPPING}{named}" + (" or null" if _optional(spot) else ""), _quotes(spot))
+
+
 _MAPPING = "a mapping (one `setting: value` a line, indented)"
 _WORDINGS: dict[str, Callable[[Mapping[str, Any], Spot], str]] = {
     "missing": _say_missing,
@@ -231,8 +238,8 @@ _WORDINGS: dict[str, Callable[[Mapping[str, Any], Spot], str]] = {
     "tuple_type": _say_type("a list, such as `[a, b]`"),
     "list_type": _say_type("a list, such as `[a, b]`"),
     "dict_type": _say_type(_MAPPING),
-    "model_type": _say_type(_MAPPING),
-    "model_attributes_type": _say_type(_MAPPING),
+    "model_type": _say_settings,
+    "model_attributes_type": _say_settings,
     "greater_than": _say_bound("above", "gt"),
     "greater_than_equal": _say_bound("at least", "ge"),
     "less_than": _say_bound("below", "lt"),

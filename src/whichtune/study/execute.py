@@ -36,7 +36,7 @@ from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.seeds import Streams
 from whichtune.spec.training import TrainingSpec
 from whichtune.study.plan import Planned, family_of, overrides_of, trial_id
-from whichtune.study.prompters import make_prompter
+from whichtune.study.prompters import make_prompter, naming_method
 from whichtune.study.sharing import Ledger, Shared
 from whichtune.study.subprocesses import Checker
 from whichtune.trackers.crew import Crew
@@ -109,7 +109,7 @@ def rehearse(desk: Desk, planned: Planned) -> None:
     training = desk.shared.study.training_of(planned.method)
     Arithmetic(training.precision, desk.shared.device)
     if isinstance(planned.method, PromptingSpec):
-        with suppress(UnsupportedError):
+        with suppress(UnsupportedError), naming_method(planned):
             make_prompter(desk.shared, planned, material, desk.request(planned)).encode("validation")
         return
     weigh_classes(training, material.task.labels, material.encoded["train"].targets)
@@ -185,8 +185,10 @@ def _run_prompter(desk: Desk, planned: Planned, record: TrialRecord, given: tupl
     trial = make_prompter(desk.shared, planned, material, desk.request(planned))
     record.traps += [f"backbone: {note}" for note in trial.speaker.backbone.notes]
     backbone = trial.speaker.backbone
-    sizes = {"trunk": count_parameters(backbone.trunk), "head": 0 if backbone.output is None else backbone.output.size}
-    record.parameters = Parameters(**sizes, added=0, trainable=0, trainable_theory=0)
+    head = 0 if backbone.output is None else backbone.output.size
+    record.parameters = Parameters(
+        trunk=count_parameters(backbone.trunk), head=head, added=0, trainable=0, trainable_theory=0
+    )
     _keep_outcome(desk, record, desk.folder.trial(record.id), trial.run(clock))
 
 

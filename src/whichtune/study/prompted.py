@@ -56,7 +56,8 @@ def read_prompter(folder: StudyFolder, record: TrialRecord) -> PrompterFiles:
     task = TypeAdapter[TaskSpec](TaskSpec).validate_python(record.identity["task"])
     columns = Columns.model_validate(record.identity["columns"])
     about = study.data.model_copy(update={"columns": columns})
-    return PrompterFiles(study.model_copy(update={"task": task, "data": about}), data)
+    training = study.training.model_copy(update={"precision": record.identity["precision"]})
+    return PrompterFiles(study.model_copy(update={"task": task, "data": about, "training": training}), data)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from whichtune.engine.build import require_speaking
@@ -12,6 +13,7 @@ from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.prompting import PrompterTrial, prepare_asking
 from whichtune.engine.speaking import Speaker
 from whichtune.engine.trial import EVALUATED, Material
+from whichtune.errors import SpecError
 from whichtune.fetch.cache import cache_root
 from whichtune.fetch.fingerprint import fingerprint_texts
 from whichtune.methods import PROMPTERS
@@ -27,6 +29,15 @@ from whichtune.tasks.asking import make_asking
 
 EMBEDDED_TOKENS = 256
 """Tokens of a text that are embedded, as all-MiniLM-L6-v2 was published to be used."""
+
+
+@contextmanager
+def naming_method(planned: Planned) -> Generator[None]:
+    """Say whose prompt it is that cannot be made."""
+    try:
+        yield
+    except SpecError as error:
+        raise SpecError(f"methods.{planned.method_name}: {error}") from error
 
 
 def make_prompter(shared: Shared, planned: Planned, material: Material, request: LoadRequest) -> PrompterTrial:

@@ -96,6 +96,9 @@ def make_asking(
         prompt = prompt.model_copy(update={"wording": choose_wording(task, labels, columns)})
     room = task.room if isinstance(task, LanguageTaskBase) else 16
     recipe = make_recipe(prompt, labels, columns)
+    if not labels and recipe.wording.parser == "label":
+        remedy = "name another wording, or another parser: `own_wording: {parser: last-number, ...}`"
+        raise SpecError("the wording's answers are labels, and the task has none", value="label", remedy=remedy)
     settled = _settle(decoding, {} if method is None else method.decoding, room)
     return Asking(recipe, labels, settled, chat, scoring or "generation")
 
