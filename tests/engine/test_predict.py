@@ -4,7 +4,6 @@ import torch
 
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.predict import predict
-from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.using import Predictor
 from whichtune.errors import NonFiniteError
 from whichtune.spec.methods import FullSpec, LoraSpec

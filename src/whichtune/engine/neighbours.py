@@ -11,7 +11,7 @@ from whichtune.prompts.choosing import Neighbours, Pool
 
 DECIMALS = 4
 """To which similarities are rounded before they are compared. The same text embedded in another batch moves them by
-some 1e-7, which must not decide an order; rows that are closer than this are equally near."""
+some 1e-7, which should hardly ever decide an order; rows that round to the same number are equally near."""
 
 
 def make_neighbours(pool: Pool, embed: Callable[[Sequence[str]], np.ndarray], items: Sequence[Example]) -> Neighbours:

@@ -26,7 +26,9 @@ from whichtune.models.layout import layout_of
 LEAST_SHARED_TOKENS = 8
 """A shorter common head is run again in every row: copying its cache costs as much."""
 MOST_BRANCHED_TOKENS = 65_536
-"""Tokens in the caches that are copied for labels of several tokens; more labels than these hold go one by one."""
+"""Tokens in the caches that are copied for labels of several tokens; more labels than these hold take turns."""
+SCORED_ROWS = 1024
+"""Rows that are scored against the whole vocabulary at a time."""
 
 
 @dataclass(frozen=True)
@@ -160,9 +162,13 @@ def _score_rest(speaker: Speaker, state: State, sequences: Sequence[Sequence[int
     layout = layout_of(known.sum(dim=1).clamp(min=1).cpu()).to(speaker.device)
     with speaker.arithmetic.forward():
         hidden, _ = run_behind(speaker.backbone, embed_tokens(speaker.backbone, ids), layout, state)
-        scores = score_tokens(speaker.backbone, hidden[known]).float()
+        parts = zip(hidden[known].split(SCORED_ROWS), targets[known].split(SCORED_ROWS), strict=True)
+        found = [
+            functional.cross_entropy(score_tokens(speaker.backbone, rows).float(), golds, reduction="none")
+            for rows, golds in parts
+        ]
     losses = torch.zeros(targets.shape, dtype=torch.float64, device=speaker.device)
-    losses[known] = functional.cross_entropy(scores, targets[known], reduction="none").double()
+    losses[known] = torch.cat(found).double()
     return -losses.sum(dim=1)
 
 

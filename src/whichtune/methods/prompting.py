@@ -26,11 +26,11 @@ class Prompting:
         neighbours: Neighbours | None = None,
     ) -> Chooser:
         """Return what chooses the examples of each row; a draw depends on streams, pool and row alone."""
-        return Chooser(make_pool(train if recipe.shots else ()), spec.shots, recipe.shots, streams, neighbours)
+        return Chooser(make_pool(train if recipe.shots else ()), recipe.choosing, recipe.shots, streams, neighbours)
 
     def needs_neighbours(self, spec: PromptingSpec, recipe: Recipe) -> bool:
         """Whether rows must be compared by an encoder."""
-        return recipe.shots > 0 and spec.shots.choice == "nearest"
+        return recipe.shots > 0 and recipe.choosing.choice == "nearest"
 
     def draws(self, spec: PromptingSpec, task: TaskSpec) -> bool:
         """Whether two seeds may answer differently: examples are drawn, or tokens are."""

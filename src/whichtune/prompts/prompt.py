@@ -13,7 +13,7 @@ from whichtune.prompts.parsers import AnswerReader
 from whichtune.prompts.styles import find_style, find_wording
 from whichtune.prompts.templates import Template, compile_template
 from whichtune.prompts.words import choose_words, join_options, letter_choices
-from whichtune.spec.prompts import PromptSpec, StyleSpec, WordingSpec
+from whichtune.spec.prompts import PromptSpec, ShotsSpec, StyleSpec, WordingSpec
 from whichtune.spec.sources import Columns
 
 PartKind = Literal["instruction", "example", "query"]
@@ -61,6 +61,8 @@ class Recipe:
     constants: Mapping[str, object]
     templates: Mapping[str, Template] = field(repr=False)
     instruction: str
+    choosing: ShotsSpec
+    """How the training rows in a prompt are chosen; how many is the style's number."""
 
     @property
     def shots(self) -> int:
@@ -116,7 +118,7 @@ def make_recipe(spec: PromptSpec, labels: Sequence[str], columns: Columns) -> Re
         _require_worked(style, wording, words)
     letters = {label: letter for label, (letter, _) in zip(words, letter_choices(words), strict=False)}
     answers = letters if wording.parser == "multiple-choice" else words
-    return Recipe(style, wording, words, answers, columns, constants, templates, instruction)
+    return Recipe(style, wording, words, answers, columns, constants, templates, instruction, spec.shots)
 
 
 def build_prompt(
@@ -171,17 +173,22 @@ def _require_worked(style: StyleSpec, wording: WordingSpec, words: Mapping[str, 
             remedy="write more of them: `own_wording: {worked: [{text, reasoning, answer}, ...]}`",
         )  # fmt: skip
     for worked in wording.worked[: style.examples]:
-        if words and worked.answer not in words:
+        if words and _label_of(words, worked.answer) not in words:
             raise SpecError(
                 f"the answer of the worked example {worked.text[:60]!r} is no label", value=worked.answer,
                 allowed=", ".join(words), remedy="answer by label; its word is put in its place",
             )  # fmt: skip
 
 
+def _label_of(words: Mapping[str, str], answer: str) -> str:
+    """Return the label that an answer is, or whose word it is; the answer itself where there is none."""
+    return answer if answer in words else next((label for label, word in words.items() if word == answer), answer)
+
+
 def _render_worked(recipe: Recipe) -> list[Part]:
     parts: list[Part] = []
     for worked in recipe.wording.worked[: recipe.style.examples]:
-        row = Example("", "", worked.text, worked.answer, "a worked example", worked.pair)
+        row = Example("", "", worked.text, _label_of(recipe.words, worked.answer), "a worked example", worked.pair)
         values = {**_values_of(recipe, row), "answer": recipe.answer_of(row.gold), "reasoning": worked.reasoning}
         parts.append(Part("example", _render(recipe, "example", values)))
     return parts

@@ -283,7 +283,7 @@ def _keep_outcome(desk: Desk, record: TrialRecord, folder: TrialFolder, outcome:
     record.steps, record.epochs, record.kept_step = outcome.steps, outcome.epochs, outcome.kept_step
     record.evaluated_merged = outcome.merged
     tested = record.scores["test"]
-    if tested.predicted_labels == 1 and not record.baseline:
+    if task.labels and tested.rows > 1 and tested.predicted_labels == 1 and not record.baseline:
         learned = ": it has not learned" if record.family == "tuner" else ""
         record.traps.append(f"predicts one class for every test example{learned}")
     if outcome.encoded:
