@@ -6,7 +6,7 @@ import torch
 
 from whichtune.engine.latencies import Writer, choose_rows, measure_latencies, time_speaking
 from whichtune.engine.optimizing import Arithmetic
-from whichtune.engine.speaking import Head, Speaker, read_prompts
+from whichtune.engine.speaking import Opening, Speaker, read_prompts
 from whichtune.models.batch import Encoded
 from whichtune.spec.methods import LoraSpec
 from whichtune.spec.training import MeasureSpec
@@ -64,7 +64,7 @@ def test_decoding_goes_on_behind_what_was_written(tiny_backbone):
     encoded = Encoded(np.array([5, 6, 7, 8], np.int32), np.array([0, 4]), np.array([-1]))
     speaker = Speaker(backbone, CPU)
     with torch.no_grad():
-        writer = Writer(speaker, read_prompts(speaker, encoded, [0], Head(0)))
+        writer = Writer(speaker, read_prompts(speaker, encoded, [0], Opening(0)))
         for _ in range(3):
             writer.write()
     assert writer.state.lengths.tolist() == [7]

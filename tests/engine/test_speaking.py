@@ -15,12 +15,12 @@ from transformers import (
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.speaking import (
     LEAST_SHARED_TOKENS,
-    Head,
+    Opening,
     Speaker,
     behind,
     count_shared,
     judge_answers,
-    read_head,
+    read_opening,
     read_prompts,
     score_words,
     stops_at,
@@ -74,19 +74,19 @@ def test_a_shared_head_changes_nothing(family, tiny_backbone):
     for name, rows in SHARED.items():
         prompts = rows_of(rows)
         with torch.no_grad():
-            head = read_head(speaker, prompts)
+            head = read_opening(speaker, prompts)
         assert (head.tokens, head.state is None) == {
             "a long head and uneven rests": (20, False),
             "all but the last token": (20, False),
             "equal prompts": (20, False),
             "one is the beginning of another": (19, False),
         }.get(name, (0, True)), name
-        with_head, without = likelihoods(speaker, prompts, head), likelihoods(speaker, prompts, Head(0))
-        alone = likelihoods(speaker, prompts, Head(0), size=1)
+        with_head, without = likelihoods(speaker, prompts, head), likelihoods(speaker, prompts, Opening(0))
+        alone = likelihoods(speaker, prompts, Opening(0), size=1)
         assert distance(with_head, without) <= TOLERANCES["float32"], name
         assert distance(without, alone) <= TOLERANCES["float32"], name
         assert distance(likelihoods(speaker, prompts, head, size=2), with_head) <= TOLERANCES["float32"], "a used head"
-        assert write(speaker, prompts, head) == write(speaker, prompts, Head(0)), name
+        assert write(speaker, prompts, head) == write(speaker, prompts, Opening(0)), name
 
 
 @pytest.mark.parametrize(
@@ -97,20 +97,20 @@ def test_a_family_with_windows_shares_no_head_and_reads_each_row_as_alone(family
     assert backbone.anatomy.local
     speaker, prompts = Speaker(backbone, CPU), rows_of(SHARED["a long head and uneven rests"])
     assert not speaker.shares
-    assert read_head(speaker, prompts) == Head(0)
-    together = likelihoods(speaker, prompts, Head(0))
-    assert distance(together, likelihoods(speaker, prompts, Head(0), size=1)) <= TOLERANCES["float32"]
+    assert read_opening(speaker, prompts) == Opening(0)
+    together = likelihoods(speaker, prompts, Opening(0))
+    assert distance(together, likelihoods(speaker, prompts, Opening(0), size=1)) <= TOLERANCES["float32"]
     assert distance(together, by_hand(peer_of(backbone), prompts, WORDS)) <= TOLERANCES["float32"]
     wide = Speaker(tiny_backbone(family, sliding_window=4096), CPU)
     assert wide.shares == (not wide.backbone.anatomy.local)
-    assert distance(likelihoods(wide, prompts, Head(0)), together) > 0.01, "the window is felt"
+    assert distance(likelihoods(wide, prompts, Opening(0)), together) > 0.01, "the window is felt"
 
 
 def test_virtual_rows_share_no_head(tiny_backbone, language_trial):
     trial = language_trial(tiny_backbone("gpt"), {"kind": "prompt-tuning", "virtual_tokens": 4})
     speaker = Speaker(trial.assembly.backbone, CPU, trial.assembly.attachment.inputs)
     assert not speaker.shares
-    assert read_head(speaker, rows_of(SHARED["all but the last token"])) == Head(0)
+    assert read_opening(speaker, rows_of(SHARED["all but the last token"])) == Opening(0)
     assert Speaker(trial.assembly.backbone, CPU).shares
 
 
@@ -171,7 +171,7 @@ def test_likelihoods_are_those_of_transformers_own_model(pair):
     model, backbone = pair
     speaker, prompts = Speaker(backbone, CPU), rows_of(SHARED["a long head and uneven rests"])
     with torch.no_grad():
-        head = read_head(speaker, prompts)
+        head = read_opening(speaker, prompts)
     for words in (WORDS, [[70], [71]], [[71, 72]]):
         expected = by_hand(model, prompts, words)
         assert distance(likelihoods(speaker, prompts, head, words), expected) <= TOLERANCES["float32"]
@@ -182,7 +182,7 @@ def test_a_given_answer_is_judged_as_transformers_does(pair):
     rows, starts = [[*HEAD, 5, 6, 2], [5, 6, 7, 8, 2], [9, 2], [*HEAD[:4], 1]], [20, 1, 1, 5]
     encoded = rows_of(rows, starts)
     with torch.no_grad():
-        read = read_prompts(Speaker(backbone, CPU), encoded.prompts(), [2, 0, 1, 3], Head(0))
+        read = read_prompts(Speaker(backbone, CPU), encoded.prompts(), [2, 0, 1, 3], Opening(0))
         losses = judge_answers(Speaker(backbone, CPU), read, [encoded.answer(row) for row in [2, 0, 1, 3]])
     for loss, row in zip(losses, [2, 0, 1], strict=False):
         labels = torch.tensor([[-100] * starts[row] + rows[row][starts[row] :]])
@@ -197,7 +197,7 @@ def test_greedy_answers_are_those_of_transformers(pair):
     model, backbone = pair
     speaker, prompts = Speaker(backbone, CPU), rows_of(SHARED["a long head and uneven rests"])
     with torch.no_grad():
-        head = read_head(speaker, prompts)
+        head = read_opening(speaker, prompts)
         read = read_prompts(speaker, prompts, range(3), head)
         texts, counts = write_answers(speaker, read, Sampling(10, ends=backbone.encoder.ends), [0, 1, 2])
     for row in range(3):
@@ -230,10 +230,10 @@ def test_the_first_tokens_alone_are_scored_by_the_prompts_own_pass(tiny_backbone
     backbone = tiny_backbone("gpt")
     speaker, prompts, passes = Speaker(backbone, CPU), rows_of(SHARED["all but the last token"]), []
     handle = backbone.trunk.register_forward_hook(lambda *_: passes.append(1))
-    likelihoods(speaker, prompts, Head(0), [[70], [71]])
+    likelihoods(speaker, prompts, Opening(0), [[70], [71]])
     assert len(passes) == 1
-    likelihoods(speaker, prompts, Head(0), WORDS)
+    likelihoods(speaker, prompts, Opening(0), WORDS)
     assert len(passes) == 3
     handle.remove()
-    shares = likelihoods(speaker, prompts, Head(0), [[token] for token in range(259)])
+    shares = likelihoods(speaker, prompts, Opening(0), [[token] for token in range(259)])
     assert torch.allclose(shares.exp().sum(dim=1), torch.ones(3, dtype=torch.float64), atol=1e-5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from whichtune.engine.speaking import Head, read_prompts
+from whichtune.engine.speaking import Opening, read_prompts
 from whichtune.engine.using import Manner, open_model
 from whichtune.errors import ModelError
 from whichtune.methods.contracts import unchanged
@@ -25,5 +25,5 @@ def test_nothing_stands_in_front_of_a_released_models_texts():
     assert not speaker.backbone.trunk.training
     prompt = Encoded(np.array([5, 6, 7], np.int32), np.array([0, 3]), np.array([-1]))
     with torch.no_grad():
-        read = read_prompts(speaker, prompt, [0], Head(0))
+        read = read_prompts(speaker, prompt, [0], Opening(0))
     assert read.state.lengths.tolist() == [3]

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from whichtune.data.examples import Example
 from whichtune.errors import DataError
-from whichtune.prompts.fitting import Cut, Ruler, fit_prompt, tell_cuts
+from whichtune.prompts.fitting import Cut, Ruler, fit_prompt
 from whichtune.prompts.prompt import build_prompt, make_recipe
 from whichtune.spec.prompts import PromptSpec
 from whichtune.spec.sources import Columns
@@ -32,8 +32,6 @@ def test_only_the_article_is_cut_and_the_cut_is_told():
     assert fitted.cut == Cut("test:1", "a.csv:1", 50, 12)
     assert fitted.prompt.text.startswith("Summarize the text in one sentence.\n\nText: w0 w1")
     assert fitted.prompt.text.endswith("w11\nSummary:")
-    assert tell_cuts([fitted.cut], 4) == "1 of 4 texts are cut to fit, by 38 tokens on average (a.csv:1)"
-    assert tell_cuts([], 4) is None
 
 
 def test_examples_are_not_cut():
@@ -58,3 +56,13 @@ def test_the_budget_is_kept_and_what_stays_is_the_beginning(text, budget, query)
     else:
         shown = build_prompt(recipe, row(text[: fitted.cut.kept_tokens]))
         assert fitted.prompt == shown
+
+
+def test_of_two_texts_the_longer_one_is_cut():
+    recipe = make_recipe(PromptSpec(wording="pairs"), ("a", "b"), Columns(pair="second"))
+    item = Example("test:1", "test", "a short question", None, "a.csv:1", pair=" ".join(f"w{n}" for n in range(60)))
+    fitted = fit_prompt(recipe, item, 40, WORDS)
+    assert fitted.tokens <= 40
+    assert "a short question" in fitted.prompt.text
+    assert "w0" in fitted.prompt.text
+    assert "w59" not in fitted.prompt.text

@@ -124,3 +124,38 @@ def test_each_label_reads_as_itself_whatever_the_others_are(names, data, space):
 def test_text_behind_a_word_boundary_changes_nothing(word, rest):
     expected = "1" if word == "positive" else "0"
     assert PARSERS["label"](f"{word}. {rest}", SENTIMENT) == expected
+
+
+@pytest.mark.parametrize(
+    ("parser", "gold", "expected"),
+    [
+        ("true-false", "True", "true"),
+        ("multiple-choice", "b)", "B"),
+        ("last-number", "She has 4 + 5 = 9. #### 9", "9"),
+        ("last-number", "1,000", "1000"),
+        ("text", " As it is. ", "As it is."),
+    ],
+)
+def test_gold_answers_go_through_the_parsers_own_form(parser, gold, expected):
+    reader = AnswerReader(parser)
+    assert reader.expect(gold) == expected == reader.read(gold)
+    assert reader.knows(gold)
+
+
+def test_a_gold_answer_that_no_completion_can_match_is_known():
+    assert not AnswerReader("last-number").knows("five")
+    assert not AnswerReader("true-false").knows("perhaps")
+    assert AnswerReader("text").knows("five")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [("It isn't true.", "false"), ("That is not false", "true"), ("true", "true")]
+)
+def test_a_negated_truth_is_its_opposite(said, expected):
+    assert AnswerReader("true-false").read(said) == expected
+
+
+def test_words_of_scripts_without_spaces_stand_anywhere():
+    words = {"1": "\u6b63\u9762", "0": "\u8d1f\u9762"}
+    assert AnswerReader("label", words).read("\u7b54\u6848\u662f\u6b63\u9762\u7684") == "1"
+    assert AnswerReader("label", {"1": "pos"}).read("positive") is None

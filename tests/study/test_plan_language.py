@@ -33,7 +33,8 @@ def ids(labels=("bad", "good"), **changes):
     study = StudySpec.model_validate(merge(BASE, changes))
     labels = () if study.task.answers == "texts" else labels
     plan = plan_study(study)
-    known = Fingerprints("data", {"m": "weights"}, {"m": "tokens"}, fingerprint_prompts(Shared(study, labels), plan))
+    prompts = fingerprint_prompts(Shared(study, labels), plan)
+    known = Fingerprints("data", {"m": "weights"}, {"m": "tokens"}, prompts, {"m": "manners"})
     return {(one.candidate, one.seed): trial_id(identity_of(one, study, known)) for one in plan}
 
 

@@ -197,11 +197,13 @@ def test_words_of_labels_are_scored_without_the_end():
 
 
 def test_a_prompter_lays_its_own_words_over_the_tasks():
-    own = {"style": "zero-shot-chain-of-thought", "decoding": {"max_new_tokens": 99}, "scoring": "likelihood"}
+    own = {"style": "zero-shot-chain-of-thought", "decoding": {"max_new_tokens": 99}}
+    with pytest.raises(SpecError, match="a reasoning stands before the answer"):
+        asking_of(method=own | {"scoring": "likelihood"})
     asking = asking_of(method=own)
     assert asking.recipe.style.cue == "the answer is"
     assert not asking.by_labels, "behind a reasoning the next word is no label"
-    assert (asking.room, asking.scoring) == (99, "likelihood")
+    assert (asking.room, asking.scoring) == (99, "generation")
     same = asking_of(method={})
     assert (same.recipe.fingerprint, same.room, same.scoring) == (asking_of().recipe.fingerprint, 16, "generation")
     assert same.by_labels

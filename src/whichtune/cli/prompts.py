@@ -11,9 +11,10 @@ from whichtune.errors import DataError
 
 def gather_texts(given: Sequence[str], file: Path | None, *, what: str) -> list[str]:
     """Return the texts that were given; standard input, a line each, where none was and it is no terminal."""
-    texts = [*given, *([] if file is None else read_texts(file, what))]
-    if not given and file is None and not sys.stdin.isatty():
-        texts = split_lines(sys.stdin.buffer.read().decode("utf-8", errors="replace"))
+    asked = list(given) == ["-"]
+    texts = [*([] if asked else given), *([] if file is None else read_texts(file, what))]
+    if asked or (not given and file is None and not sys.stdin.isatty()):
+        texts += split_lines(sys.stdin.buffer.read().decode("utf-8", errors="replace"))
     if not texts:
         remedy = f'for example `"A {what} in quotes"`, or `--file`'
         raise DataError(f"no {what}", allowed="arguments, --file, or lines on standard input", remedy=remedy)

@@ -144,9 +144,7 @@ def predict(
     answer_file(rows, model, out, spreadsheet=spreadsheet)
 
 
-def answer_file(
-    rows: NewRows, model: AbstractContextManager[Answerer], out: Path | None, *, spreadsheet: bool
-) -> None:
+def answer_file(rows: NewRows, model: AbstractContextManager[Answerer], out: Path | None, *, spreadsheet: bool) -> None:
     """Answer all rows of a file; those that cannot be answered keep their place."""
     from whichtune.study.answers import lay_out_answers, write_answers, write_lines
 

@@ -78,6 +78,8 @@ def generate(
         raise SpecError("--ask and --chat: two forms of one prompt", remedy="leave one out")
     given = {path.removeprefix(DECODING): value for path, value in given_settings(ctx).items()}
     require_decoding(given)
+    if num_samples > 1 and "temperature" in given and not given["temperature"]:
+        raise SpecError(f"--num-samples {num_samples}: at temperature 0 all completions of a prompt are the same")
     name, model = choose_source(trial, init_from, out_dir)
     texts = gather_texts([*(prompts or []), *(start or [])], file, what="prompt")
     from whichtune.study.generating import Wish, open_writer

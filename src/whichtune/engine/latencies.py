@@ -16,7 +16,7 @@ import torch
 
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.predict import by_length
-from whichtune.engine.speaking import Head, Read, Speaker, read_prompts
+from whichtune.engine.speaking import Opening, Read, Speaker, read_prompts
 from whichtune.engine.trial import TunerTrial
 from whichtune.engine.writing import group_rows
 from whichtune.measure.device import synchroniser
@@ -91,8 +91,8 @@ def time_speaking(
     for rows in choose_rows(prompts, min(batch, MOST_WRITTEN)):
         timing = Timing(len(rows), merged, plain, measure, speaker.device)
         width = int(prompts.lengths[rows].max())
-        yield timing.take(lambda rows=rows: read_prompts(speaker, prompts, rows, Head(0)), "prefill", width)
-        writer = Writer(speaker, read_prompts(speaker, prompts, rows, Head(0)))
+        yield timing.take(lambda rows=rows: read_prompts(speaker, prompts, rows, Opening(0)), "prefill", width)
+        writer = Writer(speaker, read_prompts(speaker, prompts, rows, Opening(0)))
         yield timing.take(writer.write, "decode", 1)
 
 

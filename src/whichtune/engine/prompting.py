@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from whichtune.engine.speaking import Speaker
 from whichtune.engine.trial import EVALUATED, Material, Outcome
 from whichtune.engine.writing import Interview, answer_in_words
+from whichtune.errors import DataError
 from whichtune.measure.clock import PhaseClock
 from whichtune.measure.modes import modes
 from whichtune.methods import PROMPTERS
@@ -55,8 +56,23 @@ def prepare_asking(
 ) -> Asking:
     """Put together how a prompter asks: its prompt, and the examples of each row."""
     asking = make_asking(material.task.spec, material.task.labels, columns, method)
+    _require_unseen(asking, material)
     if not asking.recipe.shots:
         return asking
     train = material.data.examples["train"]
     chooser = PROMPTERS[type(method)].choose(method, asking.recipe, train, streams, neighbours)
     return replace(asking, shots=chooser.choose, fixed=chooser.fixed())
+
+
+def _require_unseen(asking: Asking, material: Material) -> None:
+    """Refuse worked examples that are rows to be asked about: their answers would stand in the prompt."""
+    style, wording = asking.recipe.style, asking.recipe.wording
+    worked = {(one.text.strip(), (one.pair or "").strip()) for one in wording.worked[: style.examples]}
+    for split in EVALUATED if style.worked else ():
+        for row in material.data.examples[split]:
+            if (row.text.strip(), (row.pair or "").strip()) in worked:
+                raise DataError(
+                    f"{row.origin}, in the {split} split, is a worked example of the prompt",
+                    value=row.text[:60],
+                    remedy="take it out of `worked`, or out of the data",
+                )

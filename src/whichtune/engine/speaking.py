@@ -22,6 +22,7 @@ from whichtune.models.batch import Encoded, collate
 from whichtune.models.causal import State, end_flush, run_behind, score_tokens
 from whichtune.models.generate import Sampling, embed_tokens, write_behind
 from whichtune.models.layout import layout_of
+from whichtune.spec.decoding import DecodingSpec
 
 LEAST_SHARED_TOKENS = 8
 """A shorter common head is run again in every row: copying its cache costs as much."""
@@ -51,7 +52,7 @@ class Speaker:
 
 
 @dataclass(frozen=True)
-class Head:
+class Opening:
     """What all rows begin with, after it ran."""
 
     tokens: int
@@ -67,16 +68,16 @@ class Read:
     state: State
 
 
-def read_head(speaker: Speaker, prompts: Encoded) -> Head:
+def read_opening(speaker: Speaker, prompts: Encoded) -> Opening:
     """Run the tokens that all prompts begin with, but for the last one of the shortest."""
     count = count_shared(prompts) if speaker.shares else 0
     if count < LEAST_SHARED_TOKENS:
-        return Head(0)
+        return Opening(0)
     ids = torch.from_numpy(prompts.row(0)[:count].astype(np.int64))[None].to(speaker.device)
     layout = layout_of(torch.tensor([count])).to(speaker.device)
     with speaker.arithmetic.forward():
         _, state = run_behind(speaker.backbone, embed_tokens(speaker.backbone, ids), layout)
-    return Head(count, state)
+    return Opening(count, state)
 
 
 def count_shared(prompts: Encoded) -> int:
@@ -91,7 +92,7 @@ def count_shared(prompts: Encoded) -> int:
     return count
 
 
-def read_prompts(speaker: Speaker, prompts: Encoded, rows: Sequence[int] | np.ndarray, head: Head) -> Read:
+def read_prompts(speaker: Speaker, prompts: Encoded, rows: Sequence[int] | np.ndarray, head: Opening) -> Read:
     """Run the prompts of some rows behind the head they share, padded on the left."""
     batch = collate(behind(prompts, head.tokens), rows, side="left").to(speaker.device)
     embedded = speaker.backbone.embed(batch)
@@ -178,6 +179,24 @@ def write_answers(speaker: Speaker, read: Read, sampling: Sampling, keys: Sequen
         done = write_behind(speaker.backbone, read.last, read.state, sampling, keys)
     decode = speaker.backbone.encoder.tokenizer.decode
     return [decode(list(one.tokens)) for one in done], [len(one.tokens) for one in done]
+
+
+def make_sampling(speaker: Speaker, told: DecodingSpec, stop: Sequence[str], seed: int) -> Sampling:
+    """Return how answers are written: settings with their length filled in, and where a completion ends."""
+    assert told.max_new_tokens is not None, "the length is filled in"  # noqa: S101
+    return Sampling(
+        max_new_tokens=told.max_new_tokens,
+        temperature=told.temperature,
+        top_k=told.top_k,
+        top_p=told.top_p,
+        seed=seed,
+        ends=speaker.backbone.encoder.ends,
+        min_new_tokens=told.min_new_tokens,
+        beams=told.beams,
+        length_penalty=told.length_penalty,
+        no_repeat_ngram=told.no_repeat_ngram,
+        stop=stops_at(speaker, stop),
+    )
 
 
 def stops_at(speaker: Speaker, texts: Sequence[str]) -> Callable[[Sequence[int]], bool] | None:

@@ -12,19 +12,20 @@ import torch
 
 from whichtune.data.examples import Example
 from whichtune.engine.speaking import (
-    Head,
+    Opening,
     Read,
     Speaker,
     judge_answers,
-    read_head,
+    make_sampling,
+    read_opening,
     read_prompts,
     score_words,
-    stops_at,
     write_answers,
 )
-from whichtune.errors import NonFiniteError
+from whichtune.errors import ModelError, NonFiniteError
 from whichtune.fetch.fingerprint import fingerprint_texts
 from whichtune.models.batch import Encoded
+from whichtune.models.encoder import TextEncoder
 from whichtune.models.generate import Sampling
 from whichtune.records.predictions import Predictions
 from whichtune.spec.seeds import derive_seed
@@ -50,20 +51,7 @@ class Interview:
 
     def sampling(self) -> Sampling:
         """How answers are written."""
-        told = self.asking.decoding
-        return Sampling(
-            max_new_tokens=self.asking.room,
-            temperature=told.temperature,
-            top_k=told.top_k,
-            top_p=told.top_p,
-            seed=self.seed,
-            ends=self.speaker.backbone.encoder.ends,
-            min_new_tokens=told.min_new_tokens,
-            beams=told.beams,
-            length_penalty=told.length_penalty,
-            no_repeat_ngram=told.no_repeat_ngram,
-            stop=stops_at(self.speaker, self.asking.recipe.style.stop),
-        )
+        return make_sampling(self.speaker, self.asking.decoding, self.asking.recipe.style.stop, self.seed)
 
     @property
     def writes(self) -> bool:
@@ -88,8 +76,10 @@ def answer_in_words(interview: Interview, split: str, examples: Sequence[Example
     """Ask about every row once; return the predictions in the rows' order. There must be one row at least."""
     prompts, asking = encoded.prompts(), interview.asking
     words = encode_words(asking, interview.speaker.backbone.encoder, examples[0]) if asking.by_labels else []
+    if interview.writes:
+        _require_room(asking, words)
     columns = _make_columns(len(examples), len(words), texts=not asking.labels)
-    head = read_head(interview.speaker, prompts)
+    head = read_opening(interview.speaker, prompts)
     for rows in group_rows(prompts.lengths, interview.batch):
         start = perf_counter()
         _answer_rows(interview, (encoded, prompts, rows), [examples[row] for row in rows], (head, words), columns)
@@ -120,6 +110,23 @@ def hash_prompt(prompts: Encoded, row: int) -> str:
     return fingerprint_texts([",".join(map(str, prompts.row(row).tolist()))])[:16]
 
 
+def require_words_fit(asking: Asking, encoder: TextEncoder, item: Example) -> None:
+    """Refuse a length of answers within which a label word cannot be written, before anything is trained or asked."""
+    if asking.by_labels and asking.scoring == "generation":
+        _require_room(asking, encode_words(asking, encoder, item))
+
+
+def _require_room(asking: Asking, words: list[list[int]]) -> None:
+    """Refuse a length of answers within which the longest label word cannot be written."""
+    longest = max(words, key=len, default=[])
+    if len(longest) > asking.room:
+        raise ModelError(
+            "decoding.max_new_tokens", value=asking.room,
+            allowed=f"at least {len(longest)}: the word {asking.words()[words.index(longest)]!r} has so many tokens",
+            remedy="raise it, or give shorter words (`words: {label: word}`)",
+        )  # fmt: skip
+
+
 def _make_columns(rows: int, words: int, *, texts: bool) -> Columns:
     return Columns(
         raw=[""] * rows,
@@ -134,7 +141,7 @@ def _answer_rows(
     interview: Interview,
     given: tuple[Encoded, Encoded, np.ndarray],
     examples: Sequence[Example],
-    shared: tuple[Head, list[list[int]]],
+    shared: tuple[Opening, list[list[int]]],
     columns: Columns,
 ) -> None:
     """Fill in the columns of one batch."""

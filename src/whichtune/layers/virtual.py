@@ -122,8 +122,10 @@ class KeyValueRows:
         if self.rows is None or not self.expected or tuple(output.shape[:2]) != self.shape:
             return output
         self.expected = False
-        count = len(self.rows)
-        rows = self.rows.to(output.dtype).expand(len(output), *self.rows.shape)
+        count, given = len(self.rows), self.rows
+        if not torch.is_grad_enabled():  # nothing is computed again: what follows behind the cache is none of ours
+            self.rows = None
+        rows = given.to(output.dtype).expand(len(output), *given.shape)
         if self.where is None:
             return torch.cat([rows, output[:, count:]], dim=1)
         parts = (output[:, :count, : self.where.start], rows, output[:, :count, self.where.stop :])

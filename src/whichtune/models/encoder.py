@@ -56,6 +56,12 @@ class TextEncoder:
         """SHA-256 over everything that decides the ids and segments of a text."""
         return fingerprint_texts([self.tokenizer.to_str(), str(self.segments), self.cut_side])
 
+    @cached_property
+    def manners(self) -> str:
+        """SHA-256 over what decides how a prompt is put and where an answer ends, beside the ids of texts."""
+        form = [] if self.chat is None else [self.chat.template, *(part for pair in self.chat.tokens for part in pair)]
+        return fingerprint_texts([*map(str, self.ends), *form])
+
     def encode(
         self, texts: Sequence[str], targets: np.ndarray, max_length: int, pairs: Sequence[str] | None = None
     ) -> Encoded:

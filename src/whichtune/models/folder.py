@@ -32,6 +32,8 @@ class TrunkPlan:
     attention: str
     total_blocks: int | None = None
     """Blocks before `keep_blocks`."""
+    ends: tuple[int, ...] = ()
+    """Tokens that end what is written, as `generation_config.json` lists them."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -197,3 +199,12 @@ def fingerprint_folder_weights(folder: Path, weights: WeightFiles, kept: int | N
     files = [folder / "config.json", *weights.files]
     named = [part for path in files for part in (path.name, fingerprint_file(path))]
     return fingerprint_texts([*named, str(kept)])
+
+
+def read_ends(folder: Path) -> tuple[int, ...]:
+    """Return the tokens at which a model folder says that writing ends; chat models list more there than elsewhere."""
+    try:
+        told = json.loads((folder / "generation_config.json").read_text(encoding="utf-8")).get("eos_token_id")
+    except (OSError, ValueError, AttributeError):
+        return ()
+    return tuple(token for token in (told if isinstance(told, list) else [told]) if isinstance(token, int))

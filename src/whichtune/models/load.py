@@ -22,6 +22,7 @@ from whichtune.models.folder import (
     fingerprint_folder_weights,
     keep_blocks,
     read_config,
+    read_ends,
     read_tokenizer,
     read_trunk,
 )
@@ -65,6 +66,7 @@ GPT2 = "gpt2"
 """The hub model that the native GPT takes its weights from where none is named."""
 BESIDE_WEIGHTS = (
     "config.json",
+    "generation_config.json",
     "tokenizer*",
     "special_tokens_map.json",
     "chat_template.jinja",
@@ -92,7 +94,7 @@ def load_folder(folder: Path, spec: BackboneBase, request: LoadRequest, origin: 
     """Load a model folder in the hub's layout; into the GPT-2 written here, where that is asked for."""
     config = read_config(folder)
     config = read_gpt_config(config.to_dict()) if isinstance(spec, GptBackbone) else config
-    plan = TrunkPlan(config, request.dtype or spec.dtype, request.attention)
+    plan = TrunkPlan(config, request.dtype or spec.dtype, request.attention, ends=read_ends(folder))
     keep_blocks(plan, spec.keep_blocks)
     weights = find_weights(folder)
     tokenizer = read_tokenizer(folder)
@@ -117,7 +119,7 @@ def assemble(
         pad_side=tokenizer.padding_side,
         cut_side=tokenizer.truncation_side,
         chat=read_chat_form(tokenizer),
-        ends=find_ends(tokenizer, config),
+        ends=find_ends(tokenizer, config, plan.ends),
     )
     output = None if output is None else output.to(next(trunk.parameters()).dtype)
     backbone = Backbone(trunk, anatomy, config, encoder, fingerprint, origin, tuple(plan.notes), output)
@@ -126,11 +128,11 @@ def assemble(
     return backbone
 
 
-def find_ends(tokenizer: Any, config: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return the tokens that end a text: the tokenizer's own first, then those the configuration lists."""
+def find_ends(tokenizer: Any, config: Mapping[str, Any], listed_beside: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """Return the tokens that end a text: the tokenizer's own first, then those the configurations list."""
     told = config.get("eos_token_id")
     listed = list(told) if isinstance(told, list | tuple) else [told]
-    found = [tokenizer.eos_token_id, *listed]
+    found = [tokenizer.eos_token_id, *listed, *listed_beside]
     return tuple(dict.fromkeys(token for token in found if isinstance(token, int)))
 
 

@@ -48,41 +48,37 @@ def fit_prompt(
     ruler: Ruler,
     shots: tuple[Sequence[Example], Sequence[Example]] = ((), ()),
 ) -> Fitted:
-    """Build the prompt of a row within a budget, cutting the end off its text where it is too long.
+    """Build the prompt of a row within a budget, cutting the end off its text, or off the longer of two.
 
     The budget is what the model's context leaves beside the answer. `shots` are the row's examples and the fixed ones.
     A prompt that is too long without any of the row's text is refused: only fewer or shorter examples help.
     """
     prompt = build_prompt(recipe, item, *shots)
     tokens = ruler.count_tokens(prompt.text)
-    whole = ruler.count_tokens(item.text) if tokens > budget_tokens else 0
     if tokens <= budget_tokens:
         return Fitted(prompt, tokens)
-    kept, text = whole, item.text
+    second = ruler.count_tokens(item.pair or "") > ruler.count_tokens(item.text)
+    told = str(item.pair) if second else item.text
+    kept = whole = ruler.count_tokens(told)
+    text = told
     while tokens > budget_tokens:
         if not text:
-            raise _too_long(item, tokens, budget_tokens)
+            raise _too_long(item, (tokens, budget_tokens), ruler, shots[0])
         # Tokens join across the text's ends, and a template may show it twice, so one cut may not do.
         kept = max(0, kept - (tokens - budget_tokens))
-        text = ruler.cut(item.text, kept) if kept else ""
-        prompt = build_prompt(recipe, cut_text(item, text), *shots)
+        text = ruler.cut(told, kept) if kept else ""
+        prompt = build_prompt(recipe, cut_text(item, text, second=second), *shots)
         tokens = ruler.count_tokens(prompt.text)
     return Fitted(prompt, tokens, Cut(item.id, item.origin, whole, ruler.count_tokens(text)))
 
 
-def tell_cuts(cuts: Sequence[Cut], rows: int) -> str | None:
-    """Say how many rows were cut and by how much; None where none was."""
-    if not cuts:
-        return None
-    lost = sum(one.tokens - one.kept_tokens for one in cuts)
-    named = ", ".join(one.origin for one in cuts[:5]) + (", ..." if len(cuts) > 5 else "")
-    return f"{len(cuts):,} of {rows:,} texts are cut to fit, by {lost / len(cuts):,.0f} tokens on average ({named})"
-
-
-def _too_long(item: Example, tokens: int, budget_tokens: int) -> DataError:
+def _too_long(item: Example, sizes: tuple[int, int], ruler: Ruler, examples: Sequence[Example]) -> DataError:
+    tokens, budget_tokens = sizes
+    longest = max(examples, key=lambda one: ruler.count_tokens(one.text), default=None)
+    named = "" if longest is None else f" (the longest of its examples is {longest.origin})"
     return DataError(
-        f"{item.origin}: the prompt is too long even without the row's text",
+        f"{item.origin}: the prompt is too long even without the row's text{named}",
         value=f"{tokens:,} tokens",
         allowed=f"up to {budget_tokens:,}",
-        remedy="take fewer examples or a shorter style, raise `training.max_length`, or choose a longer context",
+        remedy="take fewer or shorter examples, a shorter style or a longer context; for tuners `training.max_length`",
     )

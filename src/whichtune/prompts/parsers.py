@@ -29,8 +29,10 @@ _LETTERS = (
 )
 """Where a letter is a choice and no word: alone in front, in brackets, after "answer"."""
 
-_FORMS = ("true-false", "multiple-choice")
-"""Parsers that give an answer back in a form of their own: `True` as `true`, `b)` as `B`."""
+_FORMS = ("true-false", "multiple-choice", "last-number")
+"""Parsers that give an answer back in a form of their own: `True` as `true`, `b)` as `B`, `1,000` as `1000`."""
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+"""Letters of scripts that set no spaces between words, or add to their ends: a word stands whole anywhere in them."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,11 @@ class AnswerReader:
         """Return a gold answer in the form in which `read` gives it, so that equal answers are equal texts."""
         if self.words:
             return gold
-        if self.parser == "last-number":
-            return canonical_number(gold) or gold
-        return self.read(gold) or gold.strip() if self.parser in _FORMS else gold.strip()
+        return PARSERS[self.parser](gold, {}) or gold.strip() if self.parser in _FORMS else gold.strip()
+
+    def knows(self, gold: str) -> bool:
+        """Whether a completion could ever be read as this gold answer."""
+        return bool(self.words) or self.parser not in _FORMS or PARSERS[self.parser](gold, {}) is not None
 
 
 def cut_at_stop(completion: str, stop: tuple[str, ...]) -> str:
@@ -78,10 +82,17 @@ def parse_label(completion: str, words: Mapping[str, str]) -> str | None:
     window = max(WINDOW_CHARACTERS, *(len(word) for word in words.values())) if words else 0
     found: list[tuple[int, str]] = []
     for label, word in words.items():
-        match = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE)
+        match = re.search(_whole(word), text, re.IGNORECASE)
         if match and match.end() <= window:
             found.append((match.start(), label))
     return min(found)[1] if found else None
+
+
+def _whole(word: str) -> str:
+    """Return the pattern of a word that stands whole, as far as its script parts words."""
+    before = "" if _UNSPACED.match(word[0]) else r"(?<!\w)"
+    behind = "" if _UNSPACED.match(word[-1]) else r"(?!\w)"
+    return f"{before}{re.escape(word)}{behind}"
 
 
 def parse_true_false(completion: str, words: Mapping[str, str]) -> str | None:

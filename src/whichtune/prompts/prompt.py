@@ -97,6 +97,8 @@ def make_recipe(spec: PromptSpec, labels: Sequence[str], columns: Columns) -> Re
     style, wording = find_style(spec), find_wording(spec)
     if spec.shots.count is not None:
         style = style.model_copy(update={"examples": spec.shots.count})
+    elif style.worked and wording.worked:
+        style = style.model_copy(update={"examples": min(style.examples, len(wording.worked))})
     words = choose_words(labels, spec.words)
     constants: dict[str, object] = {
         "labels": list(words.values()),
@@ -142,9 +144,9 @@ def build_prompt(
     )
 
 
-def cut_text(item: Example, text: str) -> Example:
-    """Return the row with a shorter text."""
-    return replace(item, text=text)
+def cut_text(item: Example, text: str, *, second: bool = False) -> Example:
+    """Return the row with a shorter text, or second text."""
+    return replace(item, pair=text) if second else replace(item, text=text)
 
 
 def _names_of(columns: Columns) -> set[str]:
@@ -170,7 +172,8 @@ def _require_worked(style: StyleSpec, wording: WordingSpec, words: Mapping[str, 
     if style.examples > len(wording.worked):
         raise SpecError(
             "worked examples", value=style.examples, allowed=f"as many as the wording has ({len(wording.worked)})",
-            remedy="write more of them: `own_wording: {worked: [{text, reasoning, answer}, ...]}`",
+            remedy="take the wording `statements`, `inference` or `problems`, or write your own: "
+            "`own_wording: {worked: [{text, reasoning, answer}, ...]}`",
         )  # fmt: skip
     for worked in wording.worked[: style.examples]:
         if words and _label_of(words, worked.answer) not in words:

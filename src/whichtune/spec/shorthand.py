@@ -46,6 +46,8 @@ def read_backbone_word(word: str) -> dict[str, Any]:
         return {"kind": "folder", "path": folder.absolute()}
     if folder.suffix == ".gguf" and folder.is_file():
         return {"kind": "gguf", "path": folder.absolute()}
+    if folder.suffix == ".gguf":
+        raise ModelError("GGUF file", value=word, allowed="an existing file", remedy="correct the path")
     name, _, revision = word.partition("@")
     if word.startswith((".", "/", "~")) or not _HUB_NAME.fullmatch(name):
         _refuse(word)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from whichtune.data.examples import DataSet
 from whichtune.engine.adapter import SAMPLE_ROWS, AdapterCard, save_adapter
@@ -18,8 +18,9 @@ from whichtune.engine.build import build_assembly, request_load
 from whichtune.engine.fit import Listener
 from whichtune.engine.guards import fitting_in_memory, require_room
 from whichtune.engine.optimizing import Arithmetic
-from whichtune.engine.trial import CurveWriter, Material, Outcome, TunerTrial, count_assembly, run_baseline
+from whichtune.engine.trial import EVALUATED, CurveWriter, Material, Outcome, TunerTrial, count_assembly, run_baseline
 from whichtune.engine.weighting import weigh_classes
+from whichtune.engine.writing import require_words_fit
 from whichtune.errors import DoesNotFitError, InputError, TrialError, UnsupportedError
 from whichtune.measure.clock import PhaseClock
 from whichtune.measure.device import describe_device, synchroniser
@@ -39,8 +40,11 @@ from whichtune.study.plan import Planned, family_of, overrides_of, trial_id
 from whichtune.study.prompters import make_prompter, naming_method
 from whichtune.study.sharing import Ledger, Shared
 from whichtune.study.subprocesses import Checker
+from whichtune.tasks.contract import WrittenTask
 from whichtune.trackers.crew import Crew
 
+MANY_UNREAD = 0.5
+"""Share of unread answers from which on the way of asking is to be looked at."""
 SHOWN_ORIGINS = 5
 """Rows named of those that were cut."""
 
@@ -110,7 +114,10 @@ def rehearse(desk: Desk, planned: Planned) -> None:
     Arithmetic(training.precision, desk.shared.device)
     if isinstance(planned.method, PromptingSpec):
         with suppress(UnsupportedError), naming_method(planned):
-            make_prompter(desk.shared, planned, material, desk.request(planned)).encode("validation")
+            trial = make_prompter(desk.shared, planned, material, desk.request(planned))
+            for split in EVALUATED:
+                trial.encode(split)
+            require_words_fit(trial.asking, trial.speaker.backbone.encoder, material.data.examples["test"][0])
         return
     weigh_classes(training, material.task.labels, material.encoded["train"].targets)
     backbone = desk.shared.load(planned.backbone, desk.request(planned))
@@ -119,6 +126,9 @@ def rehearse(desk: Desk, planned: Planned) -> None:
         assembly = build_assembly(backbone, planned.method, material.task.head(), training.head_dropout, streams)
         try:
             require_room(assembly, training.max_length)
+            if material.task.head().tokens:
+                asking = cast(WrittenTask, material.task).asking
+                require_words_fit(asking, backbone.encoder, material.data.examples["test"][0])
             if assembly.attachment.plan is not None:
                 assembly.attachment.plan(plan_steps(len(material.encoded["train"]), training).total)
         finally:
@@ -286,6 +296,8 @@ def _keep_outcome(desk: Desk, record: TrialRecord, folder: TrialFolder, outcome:
     if task.labels and tested.rows > 1 and tested.predicted_labels == 1 and not record.baseline:
         learned = ": it has not learned" if record.family == "tuner" else ""
         record.traps.append(f"predicts one class for every test example{learned}")
+    if tested.unparsed_share > MANY_UNREAD and not record.baseline:
+        record.traps.append("most of its answers could not be read and count as wrong: see `report --answers`")
     if outcome.encoded:
         _keep_cuts(record, desk.shared.data, outcome.encoded)
 

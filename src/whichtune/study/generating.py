@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from whichtune.data.examples import Example
-from whichtune.engine.speaking import Head, Read, Speaker, read_prompts, stops_at
+from whichtune.engine.speaking import Opening, Read, Speaker, make_sampling, read_prompts
 from whichtune.engine.using import NEW, Answerer, Manner, open_model
 from whichtune.errors import DataError, ModelError
 from whichtune.measure.device import pick_device, set_threads
@@ -157,7 +157,7 @@ def require_sense(wish: Wish) -> None:
 def write_texts(speaker: Speaker, form: Form, texts: Sequence[str], wish: Wish) -> Iterator[Written]:
     """Complete every text, in order, a batch at a time; all prompts are checked before the first is written behind."""
     require_sense(wish)
-    sampling = make_sampling(speaker, form, wish)
+    sampling = make_sampling(speaker, wish.decoding.settled(ROOM_TOKENS), form.stop, wish.seed)
     encoded = form.encode(texts)
     with modes((), speaker.backbone.trunk):
         require_writing(speaker.backbone, torch.from_numpy(encoded.lengths), sampling)
@@ -169,13 +169,13 @@ def write_texts(speaker: Speaker, form: Form, texts: Sequence[str], wish: Wish) 
 @torch.no_grad()
 def stream_text(speaker: Speaker, form: Form, text: str, wish: Wish, show: Callable[[str], None]) -> Written:
     """Complete one text and show its pieces as they are written; a character is shown when all its bytes are there."""
-    sampling = make_sampling(speaker, form, wish)
+    sampling = make_sampling(speaker, wish.decoding.settled(ROOM_TOKENS), form.stop, wish.seed)
     encoded = form.encode([text])
     unrolling = Unrolling(speaker.backbone.encoder.tokenizer.decode, encoded.row(0).tolist())
     with modes((), speaker.backbone.trunk):
         require_writing(speaker.backbone, torch.from_numpy(encoded.lengths), sampling)
         began, ended = perf_counter(), False
-        read = read_prompts(speaker, encoded, [0], Head(0))
+        read = read_prompts(speaker, encoded, [0], Opening(0))
         with speaker.arithmetic.forward():
             for step in stream_behind(speaker.backbone, read.last, read.state, sampling, _keys(wish, range(1))):
                 token = int(step.tokens[0])
@@ -217,30 +217,12 @@ class Unrolling:
         return piece
 
 
-def make_sampling(speaker: Speaker, form: Form, wish: Wish) -> Sampling:
-    """Return how tokens are chosen, and where completions end."""
-    told = wish.decoding.settled(ROOM_TOKENS)
-    return Sampling(
-        max_new_tokens=told.max_new_tokens or ROOM_TOKENS,
-        temperature=told.temperature,
-        top_k=told.top_k,
-        top_p=told.top_p,
-        seed=wish.seed,
-        ends=speaker.backbone.encoder.ends,
-        min_new_tokens=told.min_new_tokens,
-        beams=told.beams,
-        length_penalty=told.length_penalty,
-        no_repeat_ngram=told.no_repeat_ngram,
-        stop=stops_at(speaker, form.stop),
-    )
-
-
 def _write_batch(
     speaker: Speaker, how: tuple[Form, Sampling], given: tuple[Sequence[str], Encoded, range], wish: Wish
 ) -> Iterator[Written]:
     (form, sampling), (texts, encoded, places) = how, given
     began = perf_counter()
-    read = _repeat(read_prompts(speaker, encoded, places, Head(0)), wish.samples)
+    read = _repeat(read_prompts(speaker, encoded, places, Opening(0)), wish.samples)
     with speaker.arithmetic.forward():
         done = write_behind(speaker.backbone, read.last, read.state, sampling, _keys(wish, places))
     seconds = (perf_counter() - began) / len(done)

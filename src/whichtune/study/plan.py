@@ -49,6 +49,8 @@ class Fingerprints:
     prompts: dict[str, str] = field(default_factory=dict)
     """Of everything in a prompt that no row decides, by the prompter's candidate; the task's own under no name. A
     shipped style that a new version words otherwise makes other trials."""
+    manners: dict[str, str] = field(default_factory=dict)
+    """Of the chat template and of the tokens that end an answer, by backbone."""
 
 
 def plan_study(study: StudySpec) -> list[Planned]:
@@ -87,6 +89,8 @@ def identity_of(planned: Planned, study: StudySpec, known: Fingerprints) -> dict
         identity["prompt"] = known.prompts[""]
     if planned.backbone is not None:
         spec = study.backbones[planned.backbone]
+        if "prompt" in identity:
+            identity["manners"] = known.manners[planned.backbone]
         if isinstance(method, TunerBase):
             identity["training"] = study.training_of(method).model_dump(mode="json", exclude=SAME_ANSWERS)
         identity["backbone"] = {

@@ -13,7 +13,7 @@ from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.prompting import PrompterTrial, prepare_asking
 from whichtune.engine.speaking import Speaker
 from whichtune.engine.trial import EVALUATED, Material
-from whichtune.errors import SpecError
+from whichtune.errors import InputError
 from whichtune.fetch.cache import cache_root
 from whichtune.fetch.fingerprint import fingerprint_texts
 from whichtune.methods import PROMPTERS
@@ -36,8 +36,8 @@ def naming_method(planned: Planned) -> Generator[None]:
     """Say whose prompt it is that cannot be made."""
     try:
         yield
-    except SpecError as error:
-        raise SpecError(f"methods.{planned.method_name}: {error}") from error
+    except InputError as error:
+        raise type(error)(f"methods.{planned.method_name}: {error}") from error
 
 
 def make_prompter(shared: Shared, planned: Planned, material: Material, request: LoadRequest) -> PrompterTrial:

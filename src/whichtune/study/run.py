@@ -203,7 +203,7 @@ def _tell_changes(folder: StudyFolder, identifiers: Sequence[str], watcher: Watc
 
 def _identify(desk: Desk, plan: Sequence[Planned]) -> list[dict[str, Any]]:
     """Load each backbone once for its fingerprints; what is wrong in the input is told before anything trains."""
-    known: dict[str, tuple[str, str]] = {}
+    known: dict[str, tuple[str, str, str]] = {}
     rehearsed: set[str] = set()
     for planned in plan:
         if planned.candidate not in rehearsed:
@@ -211,11 +211,11 @@ def _identify(desk: Desk, plan: Sequence[Planned]) -> list[dict[str, Any]]:
             rehearse(desk, planned)
         if planned.backbone is not None and planned.backbone not in known:
             backbone = desk.shared.load(planned.backbone, desk.request(planned))
-            known[planned.backbone] = backbone.fingerprint, backbone.encoder.fingerprint
-    weights = {name: own for name, (own, _) in known.items()}
-    tokenizers = {name: own for name, (_, own) in known.items()}
+            encoder = backbone.encoder
+            known[planned.backbone] = backbone.fingerprint, encoder.fingerprint, encoder.manners
+    weights, tokenizers, manners = ({name: own[place] for name, own in known.items()} for place in range(3))
     prompts = fingerprint_prompts(desk.shared, plan)
-    fingerprints = Fingerprints(desk.shared.data.fingerprint, weights, tokenizers, prompts)
+    fingerprints = Fingerprints(desk.shared.data.fingerprint, weights, tokenizers, prompts, manners)
     return [identity_of(planned, desk.shared.study, fingerprints) for planned in plan]
 
 

@@ -96,6 +96,9 @@ def make_asking(
         prompt = prompt.model_copy(update={"wording": choose_wording(task, labels, columns)})
     room = task.room if isinstance(task, LanguageTaskBase) else 16
     recipe = make_recipe(prompt, labels, columns)
+    if method is not None and method.scoring == "likelihood" and (not labels or recipe.style.cue):
+        why = "a reasoning stands before the answer" if labels else f"the answers of {task.kind} are texts"
+        raise SpecError(f"`scoring: likelihood` compares labels, but {why}", remedy="leave `scoring` out")
     if not labels and recipe.wording.parser == "label":
         remedy = "name another wording, or another parser: `own_wording: {parser: last-number, ...}`"
         raise SpecError("the wording's answers are labels, and the task has none", value="label", remedy=remedy)
@@ -156,6 +159,7 @@ def _encode_row(asking: Asking, item: Example, encoder: TextEncoder, longest: in
     fitted = fit_row(asking, item, encoder, longest - asking.room)
     answer: list[int] = []
     if item.gold is not None:
+        _require_readable(asking, item)
         told = asking.recipe.answer_of(item.gold)
         answer = [*encode_answer(encoder, fitted.prompt.text, told, chat=asking.chat), *encoder.ends[:1]]
         if fitted.tokens + len(answer) > longest:
@@ -165,6 +169,16 @@ def _encode_row(asking: Asking, item: Example, encoder: TextEncoder, longest: in
     if not prompt:
         raise DataError(f"{item.origin}: the tokenizer makes no token of the prompt", remedy="give the row a text")
     return prompt, answer, fitted.cut is not None
+
+
+def _require_readable(asking: Asking, item: Example) -> None:
+    """Refuse a gold answer that no completion could ever be read as: every answer would count as wrong."""
+    if item.gold is not None and not asking.reader.knows(item.gold):
+        parser = asking.recipe.wording.parser
+        raise DataError(
+            f"{item.origin}: the parser `{parser}` reads no answer off the gold answer", value=item.gold[:60],
+            remedy="correct the row or `data.columns.label`, or name another wording or parser (`task.prompt`)",
+        )  # fmt: skip
 
 
 def _require_answer_fits(item: Example, tokens: int, longest: int) -> None:
