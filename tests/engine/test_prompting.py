@@ -12,7 +12,7 @@ from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.prompting import PrompterTrial, prepare_asking
 from whichtune.engine.speaking import Speaker
 from whichtune.engine.trial import Material
-from whichtune.errors import ModelError
+from whichtune.errors import DataError, ModelError
 from whichtune.measure.clock import PhaseClock
 from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.seeds import Streams
@@ -151,3 +151,14 @@ def test_the_model_is_left_as_it_was(asks):
 def test_answers_that_would_fill_the_context_are_refused(asks):
     with pytest.raises(ModelError, match=r"decoding\.max_new_tokens"):
         asks(decoding={"max_new_tokens": 256}).run(PhaseClock())
+
+
+def test_a_worked_example_that_is_asked_about_is_refused(asks, data):
+    asked = data.examples["test"][3]
+    worked = [{"text": f" {asked.text}", "reasoning": "It is so.", "answer": "x"}]
+    own = {"ask": "Which?", "worked": worked}
+    style = STYLE | {"worked": True, "examples": 1}
+    with pytest.raises(DataError, match="in the test split, is a worked example of the prompt"):
+        asks(template=style, own_wording=own)
+    own["worked"][0]["text"] = "a birch"
+    assert asks(template=style, own_wording=own).asking.recipe.style.worked

@@ -1,5 +1,7 @@
 """Chat templates: read from a tokenizer, written out in a sandbox, encoded with no special token twice."""
 
+from datetime import UTC, datetime
+
 import pytest
 from transformers import PreTrainedTokenizerFast
 
@@ -43,3 +45,11 @@ def test_it_is_read_from_a_tokenizer_that_has_one():
     assert read_chat_form(plain) == ChatForm(FORM.template, (("eos_token", "[SEP]"),))
     plain.chat_template = {"default": FORM.template, "tool_use": "other"}
     assert read_chat_form(plain).template == FORM.template
+
+
+def test_the_date_of_today_stands_in_no_prompt():
+    form = ChatForm("{{ strftime_now('%d %B %Y') }}|{{ messages[0]['content'] }}")
+    date, _, text = form.render(TURNS).partition("|")
+    assert text == "hi"
+    assert date == form.render([{"role": "user", "content": "later"}]).partition("|")[0]
+    assert str(datetime.now(UTC).year) not in date, "a date that moves would make other tokens tomorrow"

@@ -1,5 +1,7 @@
 """Texts to ids: against the tokenizer called by hand, and the limits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tokenizers import pre_tokenizers, processors
@@ -14,6 +16,7 @@ from transformers import (
 
 from whichtune.errors import ModelError
 from whichtune.models import encoder as module
+from whichtune.models.chat import ChatForm
 from whichtune.models.encoder import TextEncoder, copy_tokenizer
 from whichtune.models.tiny import make_byte_tokenizer
 
@@ -196,3 +199,14 @@ def test_a_copy_neither_cuts_nor_pads():
     tokenizer.enable_padding(length=16, pad_id=1, pad_token="[PAD]")
     assert len(copy_tokenizer(tokenizer).encode("abcdef").ids) == 8
     assert len(tokenizer.encode("abcdef").ids) == 16
+
+
+def test_how_a_prompt_is_put_and_ended_is_known_beside_the_ids(encoder):
+    form = ChatForm("{{ messages[0]['content'] }}")
+    others = [
+        replace(encoder, ends=(2,)),
+        replace(encoder, chat=form),
+        replace(encoder, chat=replace(form, tokens=(("a", "b"),))),
+    ]
+    assert len({one.manners for one in (encoder, *others)}) == 4
+    assert {one.fingerprint for one in others} == {encoder.fingerprint}

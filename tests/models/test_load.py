@@ -12,7 +12,8 @@ from transformers import BertForMaskedLM, PreTrainedTokenizerFast, RobertaForMas
 
 from whichtune.errors import ModelError
 from whichtune.models.backbone import LoadRequest
-from whichtune.models.load import LOADERS, load_backbone
+from whichtune.models.folder import read_ends
+from whichtune.models.load import LOADERS, find_ends, load_backbone
 from whichtune.models.tiny import make_byte_tokenizer
 from whichtune.spec.backbones import BackboneSpec, FolderBackbone, HubBackbone, MiniLMBackbone, PackageBackbone
 
@@ -282,3 +283,13 @@ def test_minilm_itself(monkeypatch):
     assert (len(loaded.blocks), loaded.hidden, loaded.encoder.max_positions) == (4, 384, 512)
     assert sum(tensor.numel() for tensor in loaded.trunk.parameters()) == loaded.dimensions.trunk.parameters
     assert loaded.encoder.tokenizer.encode("a fine film").tokens == ["[CLS]", "a", "fine", "film", "[SEP]"]
+
+
+def test_writing_ends_where_any_of_the_configurations_says_so(tmp_path):
+    assert read_ends(tmp_path) == ()
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 7]}))
+    assert read_ends(tmp_path) == (2, 7)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=make_byte_tokenizer(), eos_token="[SEP]")
+    assert find_ends(tokenizer, {"eos_token_id": 5}, (2, 7)) == (2, 5, 7)
+    (tmp_path / "generation_config.json").write_text("no JSON")
+    assert read_ends(tmp_path) == ()
