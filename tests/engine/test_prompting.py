@@ -158,7 +158,7 @@ def test_a_worked_example_that_is_asked_about_is_refused(asks, data):
     worked = [{"text": f" {asked.text}", "reasoning": "It is so.", "answer": "x"}]
     own = {"ask": "Which?", "worked": worked}
     style = STYLE | {"worked": True, "examples": 1}
-    with pytest.raises(DataError, match="in the test split, is a worked example of the prompt"):
+    with pytest.raises(DataError, match="split, is a worked example of the prompt"):
         asks(template=style, own_wording=own)
     own["worked"][0]["text"] = "a birch"
     assert asks(template=style, own_wording=own).asking.recipe.style.worked
