@@ -101,8 +101,9 @@ SHORT = {"template": {"query": "{{ text }} =>", "stop": []}}
 def ask_in_words():
     """Make a task that is answered in words, over a short prompt unless another is given."""
 
-    def make(kind="instruction-classification", labels=("bad", "good"), **settings):
-        given = {"kind": kind, "prompt": SHORT, "decoding": {"max_new_tokens": 6}} | settings
+    def make(kind="instruction-classification", labels=("bad", "good"), wording=None, **settings):
+        prompt = SHORT | ({} if wording is None else {"wording": wording})
+        given = {"kind": kind, "prompt": prompt, "decoding": {"max_new_tokens": 6}} | settings
         return build_task(TypeAdapter(TaskSpec).validate_python(given), labels if "class" in kind else ())
 
     return make

@@ -69,7 +69,7 @@ def test_rows_with_labels_are_scored(whichtune, gpt_folder, place):
 
 
 def test_standard_input_pairs_and_numbers(whichtune, gpt_folder):
-    flags = ("--init-from", gpt_folder, "--max-new-tokens", 4, "--json", *PLAIN)
+    flags = ("--init-from", gpt_folder, "--max-new-tokens", 16, "--json", *PLAIN)
     (one,) = read_lines(whichtune("prompt", *flags, "--wording", "inference", stdin=b"It rains.\tIt is wet.\n"))
     assert (one["text"], one["pair"]) == ("It rains.", "It is wet.")
     assert one["prompt"].endswith("Premise: It rains.\nHypothesis: It is wet.\nAnswer:")
