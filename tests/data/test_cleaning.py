@@ -1,6 +1,7 @@
 import pytest
 
 from whichtune.data.cleaning import Sieve, judge_text, read_answer, read_gold, read_label
+from whichtune.data.needs import Needs
 from whichtune.data.tables import Table
 from whichtune.errors import DataError
 from whichtune.spec.sources import Columns
@@ -37,7 +38,7 @@ def test_labels_become_words(value, label):
 def test_words_for_no_label_give_way_to_labels():
     assert [read_gold(value, "t.csv:2", {"-", "-1"}, ()) for value in ("-", -1, "a", "")] == [None, None, "a", None]
     assert [read_gold(value, "t.csv:2", {"-", "-1"}, ("+", "-")) for value in ("-", -1)] == ["-", None]
-    kept = Sieve(Columns(), frozenset({"-"}), ("+", "-")).sift("train", make_table([("x", "-"), ("y", "+")]))
+    kept = Sieve(Needs(Columns()), frozenset({"-"}), ("+", "-")).sift("train", make_table([("x", "-"), ("y", "+")]))
     assert [one.gold for one in kept] == ["-", "+"]
 
 
@@ -66,7 +67,7 @@ def test_several_answers_a_row_are_refused(value):
 
 def test_dropped_rows_are_counted_by_reason_and_named():
     rows = [("fine", "a"), ("", "a"), *[("x", None)] * 7, (5, "b")]
-    sieve = Sieve(Columns())
+    sieve = Sieve(Needs(Columns()))
     kept = sieve.sift("train", make_table(rows))
     assert [(example.id, example.text, example.gold, example.origin) for example in kept] == [
         ("train:2", "fine", "a", "t.csv:2")
@@ -80,7 +81,7 @@ def test_dropped_rows_are_counted_by_reason_and_named():
 def test_a_second_text_is_judged_like_the_first():
     rows = [("fine", "good", "a", "g"), ("fine", " ", "a", "g"), ("fine", 3, "a", "g"), ("", "fine", "a", None)]
     rows += [("fine", "good", "-", "g"), ("fine", "good", "b", None)]
-    sieve = Sieve(Columns(pair="second", group="kind"), frozenset({"-"}))
+    sieve = Sieve(Needs(Columns(pair="second", group="kind")), frozenset({"-"}))
     kept = sieve.sift("train", make_table(rows, ("text", "second", "label", "kind")))
     assert [(one.text, one.pair, one.gold, one.group) for one in kept] == [
         ("fine", "good", "a", "g"),
@@ -91,7 +92,7 @@ def test_a_second_text_is_judged_like_the_first():
 
 def test_too_many_dropped_rows_are_refused_with_their_places():
     table = make_table([("fine", "a")] * 9 + [("", "a")])
-    sieve = Sieve(Columns())
+    sieve = Sieve(Needs(Columns()))
     sieve.sift("test", table)
     sieve.require_usable("test", table, 0.1)
     with pytest.raises(DataError, match=r"10\.0% of the 10 rows of t\.csv cannot be used: 1 empty \(t\.csv:11\)"):
@@ -101,7 +102,7 @@ def test_too_many_dropped_rows_are_refused_with_their_places():
 
 def test_own_ids_are_used_and_must_be_unique():
     table = make_table([("x", "a", 7), ("y", "b", "8")], ("text", "label", "key"))
-    sieve = Sieve(Columns(id="key"))
+    sieve = Sieve(Needs(Columns(id="key")))
     assert [example.id for example in sieve.sift("train", table)] == ["7", "8"]
     with pytest.raises(DataError, match=r"t\.csv:2 and t\.csv:2 have the same id: got '7'"):
         sieve.sift("test", table)
@@ -110,4 +111,4 @@ def test_own_ids_are_used_and_must_be_unique():
 def test_a_missing_id_is_refused():
     table = make_table([("x", "a", None)], ("text", "label", "key"))
     with pytest.raises(DataError, match=r"t\.csv:2 has no id"):
-        Sieve(Columns(id="key")).sift("train", table)
+        Sieve(Needs(Columns(id="key"))).sift("train", table)

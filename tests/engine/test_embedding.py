@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from whichtune.engine import embedding, store
+from whichtune.engine import embedding
 from whichtune.engine.embedding import How, cut_batches, embed_texts, key_embeddings
 from whichtune.errors import DataError, ModelError, NonFiniteError
 from whichtune.models.backbone import LoadRequest
@@ -26,8 +26,7 @@ def bert(tiny_backbone):
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    for module in (store, embedding):
-        monkeypatch.setattr(module, "SHARD_ROWS", 8)
+    monkeypatch.setattr(embedding, "SHARD_ROWS", 8)
 
 
 def embed_by_hand(backbone, text, pooling, max_length=64):
@@ -62,12 +61,12 @@ def test_embeddings_are_the_encoders_one_by_one(bert, tmp_path, pooling, normali
 def test_embeddings_are_those_of_the_same_batches_bit_for_bit(bert, tmp_path):
     found = embed_texts(bert, TEXTS, HOW, tmp_path)
     for start in range(0, 21, 8):
-        encoded = bert.encoder.encode(TEXTS[start : start + 8], np.full(len(TEXTS[start : start + 8]), -1), 64)
-        for batch in cut_batches(encoded, 4):
+        encoded = bert.encoder.encode(TEXTS, np.full(len(TEXTS), -1), 64)
+        for batch in cut_batches(encoded, range(start, min(start + 8, 21)), 4):
             with torch.no_grad():
                 hidden = bert.run(bert.embed(batch), batch.layout, batch.segments)
                 rows = torch.nn.functional.normalize(bert.pool(hidden, batch.layout, "mean"), dim=1)
-            assert np.array_equal(found[start + batch.rows], rows.numpy())
+            assert np.array_equal(found[batch.rows], rows.numpy())
 
 
 def test_what_was_stopped_goes_on_and_ends_in_the_same_bits(bert, tmp_path, monkeypatch):
@@ -98,33 +97,37 @@ def other_backbones(bert):
     }
     return {name: replace(one, fingerprint=bert.fingerprint) for name, one in loaded.items()} | {
         "weights": replace(bert, fingerprint="other"),
-        "tokenizer": replace(bert, encoder=replace(bert.encoder, cut_side="left")),
+        "tokenizer": replace(bert, reader=replace(bert.encoder, cut_side="left")),
     }
 
 
+def key_of(backbone, texts, how):
+    return key_embeddings(backbone, backbone.encoder.encode(texts, np.full(len(texts), -1), how.max_length), how)
+
+
 def test_the_key_holds_everything_that_matters(bert, monkeypatch):
-    keys = {"plain": key_embeddings(bert, TEXTS, HOW)}
-    assert keys["plain"] == key_embeddings(bert, list(TEXTS), replace(HOW))
+    keys = {"plain": key_of(bert, TEXTS, HOW)}
+    assert keys["plain"] == key_of(bert, list(TEXTS), replace(HOW))
     for name, other in other_backbones(bert).items():
-        keys[name] = key_embeddings(other, TEXTS, HOW)
+        keys[name] = key_of(other, TEXTS, HOW)
     for field, value in {"max_length": 63, "pooling": "first", "normalise": False, "batch_size": 5}.items():
-        keys[field] = key_embeddings(bert, TEXTS, replace(HOW, **{field: value}))
-    keys["texts"] = key_embeddings(bert, [*TEXTS[:-1], "other"], HOW)
-    keys["order"] = key_embeddings(bert, TEXTS[::-1], HOW)
+        keys[field] = key_of(bert, TEXTS, replace(HOW, **{field: value}))
+    keys["texts"] = key_of(bert, [*TEXTS[:-1], "other"], HOW)
+    keys["order"] = key_of(bert, TEXTS[::-1], HOW)
     for name, value in {"SHARD_ROWS": 9, "EMBEDDING_VERSION": 0}.items():
         with monkeypatch.context() as patch:
             patch.setattr(embedding, name, value)
-            keys[name] = key_embeddings(bert, TEXTS, HOW)
+            keys[name] = key_of(bert, TEXTS, HOW)
     for package in ("torch", "transformers"):
         with monkeypatch.context() as patch:
             patch.setattr(embedding, "read_version", lambda name, wanted=package: "0" if name == wanted else "1")
-            keys[package] = key_embeddings(bert, TEXTS, HOW)
+            keys[package] = key_of(bert, TEXTS, HOW)
     with monkeypatch.context() as patch:
         patch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
-        keys["precision"] = key_embeddings(bert, TEXTS, HOW)
+        keys["precision"] = key_of(bert, TEXTS, HOW)
     with monkeypatch.context() as patch:
         patch.setattr(type(bert), "device", property(lambda _: torch.device("cuda:1")))
-        keys["device"] = key_embeddings(bert, TEXTS, HOW)
+        keys["device"] = key_of(bert, TEXTS, HOW)
     assert len(set(keys.values())) == len(keys)
 
 
@@ -133,7 +136,7 @@ def test_blocks_that_are_left_out_are_in_the_key():
         load_backbone(RandomBackbone(kind="random", family="bert", keep_blocks=kept), LoadRequest())
         for kept in (1, None)
     ]
-    assert len({key_embeddings(one, TEXTS, HOW) for one in some}) == 2
+    assert len({key_of(one, TEXTS, HOW) for one in some}) == 2
 
 
 def test_what_cannot_be_embedded_is_one_clear_error(bert, tiny_backbone, tmp_path):
@@ -154,7 +157,7 @@ def test_what_cannot_be_embedded_is_one_clear_error(bert, tiny_backbone, tmp_pat
     bare = bert.encoder.tokenizer.from_str(bert.encoder.tokenizer.to_str())
     bare.post_processor = None
     with pytest.raises(DataError, match=r"without tokens.*''"):
-        embed_texts(replace(bert, encoder=replace(bert.encoder, tokenizer=bare)), ["a", ""], HOW, tmp_path)
+        embed_texts(replace(bert, reader=replace(bert.encoder, tokenizer=bare)), ["a", ""], HOW, tmp_path)
     assert not list(tmp_path.glob("embeddings/*.npy"))
     assert not list(tmp_path.glob("broken/embeddings/*.npy"))
 

@@ -205,3 +205,66 @@ def test_the_loaded_model_has_as_many(tiny_backbone):
     blank = build_blank(find_config("random:roberta")[0], "tiny")
     assert count_method(blank, "full", FULL, 2).total == loaded.total
     assert RandomBackbone(kind="random").family == "bert"
+
+
+VIT = "vit-base-patch16-224-in21k"
+
+
+def kinds_of(one):
+    return {kind.kind: kind.trainable for kind in one.kinds if kind.trainable}
+
+
+def test_a_vision_transformer_of_101_classes_has_the_published_counts():
+    full, lora = count(VIT, FULL, 101), count(VIT, LoraSpec(kind="lora"), 101)
+    assert (full.total.theory, full.total.measured) == (85_876_325, 85_876_325)
+    assert (lora.trainable.theory, lora.trainable.measured) == (372_581, 372_581)
+    assert lora.modules == 24
+    assert any("86,248,906" in note for note in lora.notes), "PEFT's total keeps two classifiers"
+
+
+def test_the_last_block_of_a_vision_transformer_shows_the_norms_that_a_published_formula_leaves_out():
+    one = count(VIT, LastLayersSpec(kind="last-layers"), 101)
+    assert (one.trainable.theory, one.trainable.measured) == (7_165_541, 7_165_541)
+    kinds = kinds_of(one)
+    assert kinds["norms"] == 3_072
+    assert sum(kinds.values()) - kinds["norms"] == 7_162_469
+    with_norm = count(VIT, LastLayersSpec(kind="last-layers", final_norm=True), 101)
+    assert with_norm.trainable.measured == with_norm.trainable.theory == 7_165_541 + 1_536
+
+
+@pytest.mark.parametrize("model", ["clip-vit-base-patch32", "clip-vit-base-patch32:text"])
+def test_each_tower_of_a_model_is_counted_with_its_map_into_the_shared_space(model):
+    (tower,) = count_methods(model, {"one": LastLayersSpec(kind="last-layers")}, 10).methods
+    assert tower.trainable.agree
+    assert tower.trunk.agree
+    assert tower.head.measured == 512 * 10 + 10
+    assert kinds_of(tower)["pooler"] >= 393_216 if ":" not in model else kinds_of(tower)["pooler"] == 262_144
+
+
+@pytest.mark.parametrize("family", ["swin", "convnext", "resnet", "efficientnet-lite0"])
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_blocks_of_different_sizes_are_counted_one_by_one(family, blocks):
+    one = count(f"random:{family}", LastLayersSpec(kind="last-layers", blocks=blocks))
+    assert one.trainable.agree
+    assert one.total.agree
+
+
+def test_adapters_of_blocks_of_different_widths_are_counted_one_by_one():
+    for targets in (("query", "value"), ("all-linear",)):
+        one = count("random:swin", LoraSpec(kind="lora", targets=targets, bias="lora-only"))
+        assert one.trainable.agree
+    peft = count("random:swin", PeftSpec(kind="peft"))
+    assert peft.trainable.agree
+
+
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [
+        ("resnet", "its layers are convolutions: the family 'resnet' has no linear projections"),
+        ("convnext", "`targets`: the family 'convnext' has no query, value; it has mlp-in, mlp-out"),
+    ],
+)
+@pytest.mark.parametrize("method", [LoraSpec(kind="lora"), PeftSpec(kind="peft")])
+def test_adapters_are_refused_in_words_where_a_family_has_nothing_of_what_they_adapt(family, reason, method):
+    (one,) = count_methods(f"random:{family}", {"one": method}, 3).methods
+    assert one.reason == reason

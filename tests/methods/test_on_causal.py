@@ -28,6 +28,7 @@ METHODS = {
     "lora": {"kind": "lora", "learning_rate": 1e-2, "targets": ["query", "value"]},
     "lora everywhere": {"kind": "lora", "learning_rate": 1e-2, "targets": ["all-linear"]},
     "prompt-tuning": {"kind": "prompt-tuning", "virtual_tokens": 4, "head_learning_rate": 3e-2},
+    "prompt-tuning, deep": {"kind": "prompt-tuning", "virtual_tokens": 4, "head_learning_rate": 3e-2, "deep": True},
     "p-tuning": {"kind": "p-tuning", "virtual_tokens": 4, "head_learning_rate": 3e-2},
     "p-tuning, deep": {
         "kind": "p-tuning",

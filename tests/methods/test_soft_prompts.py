@@ -1,5 +1,6 @@
 """Soft prompts: where rows come from, where they stand, and that batches, padding and folding change nothing."""
 
+from functools import wraps
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from whichtune.engine.guards import require_room
 from whichtune.engine.trial import count_assembly
 from whichtune.errors import ModelError, UnsupportedError
-from whichtune.methods.soft_prompts import choose_tokens, list_words, table_of
+from whichtune.methods.prompt_starts import choose_tokens, list_words, table_of
 from whichtune.models.batch import collate
 from whichtune.spec.grids import expand_grid
 from whichtune.spec.methods import MethodSpec
@@ -18,6 +19,7 @@ KINDS = {
     "prompt-tuning": {"kind": "prompt-tuning", "virtual_tokens": 5},
     "read virtual": {"kind": "prompt-tuning", "virtual_tokens": 5, "read": "virtual"},
     "mean": {"kind": "prompt-tuning", "virtual_tokens": 5, "pooling": "mean"},
+    "rows of every block": {"kind": "prompt-tuning", "virtual_tokens": 5, "deep": True},
     "mlp": {"kind": "p-tuning", "virtual_tokens": 5, "encoder_width": 12},
     "lstm": {"kind": "p-tuning", "virtual_tokens": 5, "encoder": "lstm", "encoder_layers": 2, "encoder_width": 9},
     "deep": {"kind": "p-tuning", "virtual_tokens": 5, "encoder": "none", "deep": True, "initialise": "vocabulary"},
@@ -75,6 +77,7 @@ def test_theory_counts_rows_encoder_and_head(kind, prompted):
     assert counts.trainable_theory == counts.trainable
     by_hand = {
         "prompt-tuning": 5 * 32,
+        "rows of every block": 2 * 5 * 32,
         "deep": 5 * 2 * 2 * 32,
         "mlp": 5 * 32 + 32 * 12 + 12 + 12 * 12 + 12 + 12 * 32 + 32,
     }
@@ -163,6 +166,61 @@ def test_deep_rows_equal_attention_over_them_written_out(prompted):
     assert (ours - expected).abs().max() < 1e-5
 
 
+def test_rows_of_every_block_start_from_what_reaches_it(prompted):
+    """With a phrase, each block is given the rows it was given when the frozen trunk read the phrase."""
+    spec = {"kind": "prompt-tuning", "deep": True, "initialise": "phrase", "phrase": "fine", "virtual_tokens": 4}
+    _, assembly = prompted("electra", **spec)
+    backbone = assembly.backbone
+    tokens = torch.tensor([backbone.encoder.tokenizer.encode("fine", add_special_tokens=False).ids])
+    assembly.attachment.detach()
+    states = backbone.trunk(tokens, output_hidden_states=True).hidden_states
+    rows = assembly.attachment.trained["added.rows"]
+    assert rows.shape == (2, 4, 32), "as wide as blocks are, not as the token table is"
+    assert torch.allclose(rows, torch.stack([states[0][0], states[1][0]]), atol=1e-6)
+
+
+def test_random_rows_of_every_block_have_the_spread_of_what_reaches_it(prompted):
+    known = prompted(kind="prompt-tuning", deep=True, initialise="vocabulary", virtual_tokens=64)[1]
+    drawn = prompted(kind="prompt-tuning", deep=True, initialise="random", virtual_tokens=64)[1]
+    spreads = [one.attachment.trained["added.rows"].detach().std(dim=(1, 2)) for one in (known, drawn)]
+    assert torch.allclose(spreads[0], spreads[1], rtol=0.1)
+
+
+def watch_blocks(backbone):
+    """Keep what each block is given and what it makes of it; attach after this, so that nothing stands behind it."""
+    seen = []
+
+    def watched(inner):
+        def forward(*args, **named):
+            made = inner(*args, **named)
+            seen.append((args[0], made[0] if isinstance(made, tuple) else made))
+            return made
+
+        return wraps(inner)(forward)
+
+    for block in backbone.blocks:
+        block.forward = watched(block.forward)
+    return seen
+
+
+@pytest.mark.parametrize("family", ["bert", "electra", "distilbert", "deberta-v2", "gpt", "gpt2", "llama"])
+def test_every_block_is_given_rows_of_its_own_before_what_was_made_of_the_text(family, tiny_backbone, tiny_trial):
+    backbone = tiny_backbone(family)
+    seen = watch_blocks(backbone)
+    trial = tiny_trial(backbone, spec_of(kind="prompt-tuning", deep=True, virtual_tokens=3))
+    assembly, seen[:] = trial.assembly, []
+    rows = assembly.attachment.trained["added.rows"].detach()
+    batch = collate(trial.material.encoded["train"], range(4))
+    with assembly.predicting():
+        assembly(batch)
+    assert len(seen) == len(rows) == 2
+    for own, (given, _) in zip(rows, seen, strict=True):
+        assert given.shape == (4, 3 + batch.ids.shape[1], 32)
+        assert torch.equal(given[:, :3], own.expand(4, 3, 32))
+    assert torch.equal(seen[1][0][:, 3:], seen[0][1][:, 3:])
+    assert not torch.equal(seen[1][0][:, :3], seen[0][1][:, :3])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_detaching_leaves_no_trace(kind, prompted):
     trial, assembly = prompted(**KINDS[kind])
@@ -206,9 +264,10 @@ def test_dropout_of_a_prompt_encoder_stops_when_predicting(prompted):
     assert not torch.equal(*noisy)
 
 
-def test_deep_prompts_out_of_sight_say_why_not(prompted):
+@pytest.mark.parametrize("fields", [{"kind": "p-tuning", "encoder": "none"}, {"kind": "prompt-tuning"}])
+def test_deep_prompts_out_of_sight_say_why_not(fields, prompted):
     with pytest.raises(UnsupportedError, match="a row sees near ones"):
-        prompted("modernbert", kind="p-tuning", deep=True, encoder="none")
+        prompted("modernbert", deep=True, **fields)
 
 
 def test_a_grid_over_encoders_leaves_each_its_own_rate():
@@ -250,9 +309,10 @@ def test_settings_that_contradict_each_other_are_told(fields, told):
         spec_of(**fields)
 
 
-def test_deep_prompts_on_shared_blocks_say_why_not(prompted):
+@pytest.mark.parametrize("fields", [{"kind": "p-tuning", "encoder": "none"}, {"kind": "prompt-tuning"}])
+def test_deep_prompts_on_shared_blocks_say_why_not(fields, prompted):
     with pytest.raises(UnsupportedError, match="layers of the family 'albert' share theirs"):
-        prompted("albert", kind="p-tuning", deep=True, encoder="none")
+        prompted("albert", deep=True, **fields)
 
 
 def test_a_phrase_without_tokens_is_refused():

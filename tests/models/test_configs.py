@@ -9,7 +9,7 @@ from transformers import CONFIG_MAPPING, AutoModel, AutoModelForSequenceClassifi
 import whichtune.models.configs as shipped
 from whichtune.models.configs import OWNERS, find_shipped, list_shipped, read_shipped
 from whichtune.models.count import count_parameters
-from whichtune.models.families import describe_family
+from whichtune.models.families import TEXT_FAMILIES, describe_family
 from whichtune.models.language import predicts_tokens
 
 PUBLISHED = {
@@ -54,7 +54,7 @@ def test_the_published_totals_of_trunks(name):
     assert sizes_of(name).trunk.parameters == TRUNKS[name]
 
 
-@pytest.mark.parametrize("name", list_shipped())
+@pytest.mark.parametrize("name", [name for name in list_shipped() if read_shipped(name)["model_type"] in TEXT_FAMILIES])
 def test_the_arithmetic_is_torchs_count_of_the_model_and_of_its_classifier(name):
     told, sizes = read_shipped(name), sizes_of(name)
     config = CONFIG_MAPPING[told["model_type"]].from_dict(told | {"num_labels": 3})
@@ -68,6 +68,32 @@ def test_the_arithmetic_is_torchs_count_of_the_model_and_of_its_classifier(name)
     filled = trunk.config.to_dict()
     assert describe_family(filled).dimensions(filled) == sizes
     assert describe_family(filled) == describe_family(told)
+
+
+IMAGES = {
+    "vit-base-patch16-224-in21k": 86_567_656 - 769_000,
+    "deit-small-distilled-patch16-224": 22_436_432 - 2 * 385_000,
+    "dinov2-small": 22_056_576,
+    "swin-tiny-patch4-window7-224": 28_288_354 - 769_000,
+    "convnext-tiny-224": 28_589_128 - 769_000,
+    "resnet-50": 25_557_032 - 2_049_000,
+}
+"""Published sizes less the classifiers of 1,000 classes that they come with."""
+
+
+@pytest.mark.parametrize("name", sorted(IMAGES))
+def test_the_arithmetic_is_the_published_size_of_image_models(name):
+    told = CONFIG_MAPPING[read_shipped(name)["model_type"]].from_dict(read_shipped(name)).to_dict()
+    assert describe_family(told).dimensions(told).trunk.parameters == IMAGES[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "total"), [("clip-vit-base-patch32", 151_277_313 - 1), ("siglip-base-patch16-224", 203_155_970 - 2)]
+)
+def test_two_towers_are_the_published_size_together_but_for_scale_and_bias(name, total):
+    whole = CONFIG_MAPPING[read_shipped(name)["model_type"]].from_dict(read_shipped(name))
+    towers = [tower.to_dict() for tower in (whole.vision_config, whole.text_config)]
+    assert sum(describe_family(tower).dimensions(tower).trunk.parameters for tower in towers) == total
 
 
 POOLED = {"roberta", "xlm-roberta", "mpnet"}

@@ -8,10 +8,10 @@ import torch
 from whichtune.errors import ModelError
 from whichtune.models.anatomy import WORDS
 from whichtune.models.count import count_elements, count_parameters
-from whichtune.models.families import FAMILIES, describe_family
+from whichtune.models.families import TEXT_FAMILIES, describe_family
 from whichtune.models.generic import find_anatomy
 
-PLAIN = {family: (family, {}) for family in FAMILIES}
+PLAIN = {family: (family, {}) for family in TEXT_FAMILIES}
 V2 = {"share_att_key": False, "pos_att_type": "p2c|c2p"}
 ODD = {
     "albert, as wide as its tables": ("albert", {"embedding_size": 32}),
@@ -143,7 +143,7 @@ def test_inert_tensors_have_a_gradient_of_zero_and_the_others_do_not(backbone):
             assert (largest < 1e-11) == (name in inert), (name, largest)
 
 
-@pytest.mark.parametrize("family", sorted(set(FAMILIES) - BY_TABLE))
+@pytest.mark.parametrize("family", sorted(set(TEXT_FAMILIES) - BY_TABLE))
 def test_structure_alone_finds_what_the_table_says(family, tiny_backbone):
     """Two independent roads to one anatomy: what the family's code does when it runs, and what we read in it."""
     backbone = tiny_backbone(family)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from whichtune.models.batch import collate
-from whichtune.models.families import FAMILIES
+from whichtune.models.families import TEXT_FAMILIES
 
 TEXTS = ["a fine film", "dull", "x" * 60, "nothing at all happens, twice"]
 SCRIPTS = {
@@ -16,7 +16,7 @@ SCRIPTS = {
     "mixed": "good — جيد — טוב — 好 — 🙂",
     "latin": "a fine film",
 }
-VARIANTS = [(family, {}) for family in sorted(FAMILIES)] + [
+VARIANTS = [(family, {}) for family in sorted(TEXT_FAMILIES)] + [
     ("deberta-v2", {"share_att_key": False, "conv_kernel_size": 3, "type_vocab_size": 2}),
     ("deberta-v2", {"position_biased_input": True, "relative_attention": False}),
     ("albert", {"num_hidden_groups": 2}),

@@ -10,7 +10,7 @@ from transformers import (
 )
 
 from whichtune.models.backbone import LoadRequest
-from whichtune.models.families import FAMILIES
+from whichtune.models.families import TEXT_FAMILIES
 from whichtune.models.load import load_backbone
 from whichtune.models.tiny import make_byte_tokenizer
 from whichtune.spec.backbones import FolderBackbone
@@ -18,7 +18,7 @@ from whichtune.spec.backbones import FolderBackbone
 IDS = torch.tensor([[0, 5, 6, 9, 2, 30, 31, 2]])
 
 
-@pytest.fixture(params=sorted(set(FAMILIES) - {"gpt"}))
+@pytest.fixture(params=sorted(set(TEXT_FAMILIES) - {"gpt"}))
 def backbone(request, tiny_backbone):
     return tiny_backbone(request.param, num_hidden_layers=4)
 

@@ -9,7 +9,7 @@ from whichtune.errors import ModelError
 from whichtune.models.backbone import LoadRequest
 from whichtune.models.batch import Encoded, collate
 from whichtune.models.causal import run_behind, score_tokens
-from whichtune.models.families import FAMILIES
+from whichtune.models.families import TEXT_FAMILIES
 from whichtune.models.generate import Sampling, generate, stream_behind, stream_tokens, write_behind
 from whichtune.models.gpt import Gpt, translate_gpt2
 from whichtune.models.load import load_backbone
@@ -52,7 +52,7 @@ def peer_of(backbone):
 def test_the_causal_families_are_those_that_pool_the_last_row():
     from whichtune.models.language import predicts_tokens
 
-    found = {family for family in FAMILIES if predicts_tokens(make(family).config)}
+    found = {family for family in TEXT_FAMILIES if predicts_tokens(make(family).config)}
     assert found == set(CAUSAL)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from whichtune.errors import ModelError
 from whichtune.models.backbone import LoadRequest
-from whichtune.models.families import FAMILIES
+from whichtune.models.families import TEXT_FAMILIES
 from whichtune.models.load import load_backbone
 from whichtune.models.tiny import fingerprint_random
 from whichtune.spec.backbones import RandomBackbone
@@ -93,7 +93,7 @@ def test_fields_that_only_a_familys_code_knows_may_be_set_and_others_not():
         make(config={"conv_kernel_size": 3})
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", sorted(TEXT_FAMILIES))
 def test_every_family_of_the_table_is_tiny_and_takes_128_rows(family):
     backbone = make(family=family)
     assert (backbone.hidden, len(backbone.blocks) * backbone.anatomy.runs) == (32, 2)

@@ -30,7 +30,7 @@ def assert_same(one: Predictions, other: Predictions) -> None:
     assert (one.split, one.ids, one.gold, one.parsed, one.labels) == (
         other.split, other.ids, other.gold, other.parsed, other.labels,
     )  # fmt: skip
-    for name in ("confidence", "loss", "probabilities", "tokens_in", "tokens_out", "batch_seconds"):
+    for name in ("confidence", "loss", "probabilities", "tokens_in", "tokens_out", "batch_seconds", "gold_rank"):
         ours, theirs = getattr(one, name), getattr(other, name)
         assert (ours is None) == (theirs is None), name
         if ours is not None:
@@ -86,3 +86,17 @@ def test_a_broken_file_is_named(tmp_path, content) -> None:
 def test_no_file_is_named(tmp_path) -> None:
     with pytest.raises(RecordError, match="not a readable predictions file"):
         read_predictions(tmp_path / "none.parquet")
+
+
+def test_ranks_come_back_and_files_older_than_ranks_are_read(tmp_path) -> None:
+    path = tmp_path / "p.parquet"
+    ranked, other = make("test", 9), make("validation", 4)
+    ranked.gold_rank = np.array([0, 3, 100, 32_767, 5, 4, 1, 0, 2], np.int16)
+    write_predictions(path, [other, ranked])
+    read = read_predictions(path)
+    assert_same(read["test"], ranked)
+    assert read["validation"].gold_rank is None
+    pq.write_table(pq.read_table(path).drop_columns(["gold_rank"]), path)
+    older = read_predictions(path, "test")["test"]
+    assert older.gold_rank is None
+    np.testing.assert_array_equal(older.loss, ranked.loss)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image, ImageDraw
 
 from whichtune.fetch.atomic import write_text
 from whichtune.records.folder import StudyFolder
@@ -292,6 +296,126 @@ def speaker(tmp_path: Path):
 
     def start(kind: str = "instruction-classification", **over) -> LanguageMaker:
         made = LanguageMaker(StudyFolder(tmp_path / kind), kind=kind, **({"rows": 60} | over))
+        made.write_spec()
+        return made
+
+    return start
+
+
+SHAPES = ("blue", "circle", "no", "red", "square", "triangle", "yes")
+ASKED = (
+    ("What color is the shape?", ("red", "blue"), "what-colour"),
+    ("What shape is in the image?", ("circle", "square", "triangle"), "what-shape"),
+    ("Is there a red circle?", ("yes", "no"), "yes-no"),
+    ("Is there a circle to the left of the square?", ("yes", "no"), "yes-no"),
+)
+
+
+@dataclass
+class ImageMaker(StudyMaker):
+    """Writes a study of questions about drawn shapes (or, with `texts` off, of the shapes alone)."""
+
+    texts: bool = True
+    groups: bool = True
+    thumbnails: bool = True
+
+    def write_spec(self, **over) -> None:
+        kind = "visual-question-answering" if self.texts else "image-classification"
+        source = {"kind": "easy-vqa"} if self.texts else {"kind": "digits"}
+        pair = {"kind": "pair", "image": {"kind": "dinov2-small"}, "text": {"kind": "minilm"}}
+        super().write_spec(
+            **{
+                "task": {"kind": kind},
+                "data": {"source": source},
+                "backbones": {"dino": pair if self.texts else pair["image"]},
+                "methods": {"mlp": {"kind": "frozen-features"}, "majority": {"kind": "majority"}},
+                "reference": {},
+            }
+            | over
+        )
+        self.write_rows()
+
+    def question_of(self, place: int) -> tuple[str, str, str]:
+        """Return question, gold answer and kind of a row."""
+        if not self.texts:
+            return "", SHAPES[(place * place + place // 7) % len(SHAPES)], "drawn"
+        text, answers, kind = ASKED[place % len(ASKED)]
+        return text, answers[(place // len(ASKED)) % len(answers)], kind
+
+    def write_rows(self) -> None:
+        rows = [("train", f"t{place}", place) for place in range(40)]
+        rows += [("test", f"r{place}", place) for place in range(self.rows)]
+        asked = [self.question_of(place) for _, _, place in rows]
+        columns = {
+            "id": [name for _, name, _ in rows],
+            "split": [split for split, _, _ in rows],
+            "text": [text for text, _, _ in asked],
+            "gold": [gold for _, gold, _ in asked],
+            "origin": [f"shapes/{split}:{place + 1}" for split, _, place in rows],
+            "group": [kind if self.groups else None for _, _, kind in asked],
+        }
+        table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+        if self.thumbnails:
+            drawn = [draw(gold) if split == "test" else None for (split, _, _), (_, gold, _) in zip(rows, asked)]  # noqa: B905
+            table = table.append_column("thumbnail", pa.array(drawn, pa.binary()))
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, self.folder.examples)
+
+    def see(self, candidate: str, seed: int = 1, shares: dict[str, float] | float = 0.8, **over) -> TrialRecord:
+        """Write one finished trial, right about so often by kind of question; wrong answers lean to the next label."""
+        self.count += 1
+        record = self.blank(candidate, seed)
+        record.baseline = record.deterministic = record.method in {"majority", "question-only"}
+        own, asked = np.random.default_rng([seed, *candidate.encode()]), [*map(self.question_of, range(self.rows))]
+        hard = np.random.default_rng(7).random(self.rows)
+        wanted = np.array([shares if isinstance(shares, float) else shares[kind] for _, _, kind in asked])
+        right = own.random(self.rows) * 0.3 + hard * 0.7 < wanted
+        gold = [SHAPES.index(answer) for _, answer, _ in asked]
+        told = [each if hit else (each + 1) % len(SHAPES) for each, hit in zip(gold, right, strict=True)]
+        table = Predictions(
+            split="test",
+            ids=[f"r{place}" for place in range(self.rows)],
+            gold=[SHAPES[each] for each in gold],
+            parsed=[SHAPES[each] for each in told],
+            confidence=own.uniform(0.5, 1, self.rows).astype(np.float32),
+            loss=np.where(right, 0.2, 1.5).astype(np.float32),
+            group=[kind for _, _, kind in asked] if self.groups else None,
+            gold_rank=np.where(right, 0, own.integers(1, 7, self.rows)).astype(np.int16),
+            labels=SHAPES,
+        )
+        record.scores = {"test": score_predictions(table, SHAPES, self.metric)}
+        record.phases, record.wall_seconds, record.status = {"predict": Phase(seconds=1.0)}, 1.0, "finished"
+        for name, value in over.items():
+            setattr(record, name, value)
+        folder = self.folder.trial(record.id)
+        folder.write(record)
+        write_predictions(folder.predictions, [table])
+        return record
+
+
+def draw(shape: str) -> bytes:
+    """Draw one of the shapes, or what stands for another label, as a small PNG."""
+    picture = Image.new("RGB", (32, 24), "red" if shape == "red" else "lightblue")
+    pen = ImageDraw.Draw(picture)
+    if shape == "circle":
+        pen.ellipse((8, 4, 24, 20), fill="black")
+    elif shape == "triangle":
+        pen.polygon([(16, 3), (26, 21), (6, 21)], fill="black")
+    elif shape == "square":
+        pen.rectangle((8, 4, 24, 20), fill="black")
+    else:
+        pen.text((6, 6), shape, fill="black")
+    held = io.BytesIO()
+    picture.save(held, "PNG")
+    return held.getvalue()
+
+
+@pytest.fixture
+def viewer(tmp_path: Path):
+    """Return a function that starts a study about images."""
+
+    def start(**over) -> ImageMaker:
+        made = ImageMaker(StudyFolder(tmp_path / "shapes"), **over)
         made.write_spec()
         return made
 

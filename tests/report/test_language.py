@@ -23,6 +23,7 @@ from whichtune.report.markdown import render_markdown
 from whichtune.report.model import Comparison
 from whichtune.report.show import render_trial
 from whichtune.report.terminal import render_terminal
+from whichtune.report.view import View
 from whichtune.stats.intervals import estimate_single
 from whichtune.stats.samples import collect_sample
 
@@ -292,7 +293,7 @@ def test_the_command_lists_answers(speaker, tmp_path) -> None:
     maker = speaker()
     maker.say("zero-shot@smol")
     out = tmp_path / "report.md"
-    print_comparison(maker.folder.path, "markdown", out, answers=1)
+    print_comparison(maker.folder.path, "markdown", out, View(answers=1))
     assert "## Row r0: gold negative" in out.read_text(encoding="utf-8")
     with pytest.raises(InputError, match="--answers: got 1; allowed: with terminal, markdown or json"):
         report(maker.folder.path, form="csv", answers=1)

@@ -10,6 +10,8 @@ from whichtune.spec.sources import DataSpec
     [
         ("minilm", {"kind": "minilm"}),
         ("smollm2", {"kind": "smollm2"}),
+        ("dinov2-small", {"kind": "dinov2-small"}),
+        ("efficientnet-lite0", {"kind": "efficientnet-lite0"}),
         ("gpt:gpt2-medium", {"kind": "gpt", "name": "gpt2-medium", "revision": None}),
         ("random", {"kind": "random", "family": "bert"}),
         ("random:roberta", {"kind": "random", "family": "roberta"}),

@@ -9,18 +9,20 @@ import typer
 
 from whichtune.cli.places import RUNS
 from whichtune.errors import InputError, RecordError, did_you_mean
+from whichtune.report.view import View
 
 if TYPE_CHECKING:
     from whichtune.records.folder import TrialFolder
 
 FORMS = ("terminal", "markdown", "csv", "pairs-csv", "json")
 TABLES_ALONE = {"csv", "pairs-csv"}
+ROWS_ALONE = "tables for programs hold a row a candidate or a pair"
 SPLITS = ("test", "validation")
 PAGE_COLUMNS = 100
 """Width of a report written to a file."""
 
 
-def report(
+def report(  # noqa: PLR0917 - options, by name at the command line
     study: Annotated[Path, typer.Argument(help="A study's folder, such as runs/quickstart.")],
     form: Annotated[
         str, typer.Option("--format", help="terminal, markdown, csv (a row a candidate), pairs-csv or json.")
@@ -31,6 +33,16 @@ def report(
     answers: Annotated[
         int, typer.Option(min=0, help="List what each candidate's first trial answered to so many rows.")
     ] = 0,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Show one grouping of questions about images in full: source, coco-qa or tdiuc."),
+    ] = None,
+    confusion: Annotated[
+        bool, typer.Option("--confusion", help="Show which labels are taken for which, images as a sheet of pictures.")
+    ] = False,
+    candidate: Annotated[
+        str | None, typer.Option(help="Whose confusion to show; the best one's, baselines apart, unless named.")
+    ] = None,
 ) -> None:
     """Compare a study's candidates: quality beside every cost, with intervals."""
     chosen = "json" if as_json else form
@@ -39,9 +51,13 @@ def report(
     if split not in SPLITS:
         raise InputError("--split", value=split, allowed=", ".join(SPLITS), remedy=did_you_mean(split, SPLITS))
     if answers and chosen in TABLES_ALONE:
-        remedy = "tables for programs hold a row a candidate or a pair"
-        raise InputError("--answers", value=answers, allowed="with terminal, markdown or json", remedy=remedy)
-    print_comparison(study, chosen, out, split, answers)
+        raise InputError("--answers", value=answers, allowed="with terminal, markdown or json", remedy=ROWS_ALONE)
+    if candidate is not None and not confusion:
+        raise InputError("--candidate", value=candidate, allowed="together with --confusion")
+    for name, given in (("--by", by), ("--confusion", confusion or None)):
+        if given is not None and chosen in TABLES_ALONE:
+            raise InputError(name, value=given, allowed="with terminal, markdown or json", remedy=ROWS_ALONE)
+    print_comparison(study, chosen, out, View(split, answers, by, confusion, candidate))
 
 
 def show(
@@ -82,7 +98,7 @@ def list_studies(
         render_list(found, Console())
 
 
-def print_comparison(study: Path, form: str, out: Path | None = None, split: str = "test", answers: int = 0) -> None:
+def print_comparison(study: Path, form: str, out: Path | None = None, view: View = View()) -> None:
     """Compare a study from its records and print it, or write it to a file."""
     import io
 
@@ -91,11 +107,17 @@ def print_comparison(study: Path, form: str, out: Path | None = None, split: str
     from whichtune.fetch.atomic import write_text
     from whichtune.records.folder import find_study
     from whichtune.report.comparison import compare_study
+    from whichtune.report.confusion import read_confusion
+    from whichtune.report.contact_sheet import add_sheet
     from whichtune.report.csv_table import render_csv, render_pairs_csv
     from whichtune.report.markdown import render_markdown
     from whichtune.report.terminal import render_terminal
 
-    comparison = compare_study(find_study(study), split, answers)
+    folder = find_study(study)
+    comparison = compare_study(folder, view.split, view.answers, view.by)
+    if view.confusion:
+        comparison.confusion = read_confusion(folder, comparison, view.candidate)
+        add_sheet(folder, comparison.confusion, view.split)
     if form == "terminal" and out is None:
         render_terminal(comparison, Console())
         return

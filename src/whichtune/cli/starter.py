@@ -16,7 +16,7 @@ from whichtune.spec.backbones import BackboneSpec
 from whichtune.spec.base import Spec
 from whichtune.spec.members import choices, kinds, specs
 from whichtune.spec.method_base import BaselineBase, MethodBase, PrompterBase
-from whichtune.spec.methods import HypothesisOnlySpec, LeadSpec, LoraSpec, MajoritySpec, MethodSpec
+from whichtune.spec.methods import HypothesisOnlySpec, LeadSpec, LoraSpec, MajoritySpec, MethodSpec, QuestionOnlySpec
 from whichtune.spec.peft import PeftSpec
 from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.shorthand import read_backbone_word
@@ -24,6 +24,7 @@ from whichtune.spec.sources import DataSpec, FilesSource, SplitSpec
 from whichtune.spec.study import StudySpec
 from whichtune.spec.training import ExecutionSpec, TrainingSpec
 from whichtune.spec.write import write_scalar
+from whichtune.spec.zero_shot import ZeroShotSpec
 
 _WIDTH_CHARS = 110
 _MOST_LABELS_SHOWN = 12
@@ -102,10 +103,12 @@ def _task_of(seen: Sniffed) -> str | None:
 
 
 def _methods_for(seen: Sniffed) -> list[type[Spec]]:
-    """Return the methods that go with the answers; `peft` needs an extra, and names one of its own tuners."""
+    """Return the methods that go with texts and these answers; `peft` needs an extra, and names one of its tuners."""
     if seen.answers != "labels":
         return [LeadSpec if seen.answers == "texts" else MajoritySpec, PromptingSpec, LoraSpec]
-    left_out = {PeftSpec, LeadSpec, PromptingSpec} | ({HypothesisOnlySpec} if seen.pair is None else set[type[Spec]]())
+    left_out = {PeftSpec, LeadSpec, PromptingSpec, QuestionOnlySpec, ZeroShotSpec} | (
+        {HypothesisOnlySpec} if seen.pair is None else set[type[Spec]]()
+    )
     return [method for method in specs(MethodSpec) if method not in left_out]
 
 

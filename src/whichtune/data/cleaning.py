@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from whichtune.data.examples import Dropped, Example
+from whichtune.data.needs import Needs
+from whichtune.data.rows import Content, find_images, judge_text
 from whichtune.data.tables import Table
 from whichtune.errors import DataError
 from whichtune.spec.sources import Columns
@@ -21,7 +23,7 @@ SHOWN = 5
 class Sieve:
     """Keeps usable rows and remembers the others, over all parts of a source."""
 
-    columns: Columns
+    needs: Needs
     unlabeled: frozenset[str] = frozenset()
     """Words in the label column that stand for no label, as an empty one does."""
     labels: tuple[str, ...] = ()
@@ -33,23 +35,27 @@ class Sieve:
     seen: dict[str, str] = field(default_factory=dict)
     """Ids of the user's own to the places of their rows."""
 
+    @property
+    def columns(self) -> Columns:
+        """Which column holds what."""
+        return self.needs.columns
+
     def sift(self, part: str, table: Table) -> list[Example]:
         """Turn the usable rows of one table into examples; their split is the part, for now."""
-        texts, golds = table.values[self.columns.text], table.values[self.columns.label]
-        seconds = None if self.columns.pair is None else table.values[self.columns.pair]
-        groups = None if self.columns.group is None else table.values[self.columns.group]
+        texts, seconds = self._column(table, self.needs.text), self._column(table, self.needs.pair)
+        groups = self._column(table, self.columns.group)
+        images = None if self.needs.image is None else find_images(table, table.values[self.needs.image])
         kept: list[Example] = []
-        for index, (text, value) in enumerate(zip(texts, golds, strict=True)):
+        for index, value in enumerate(table.values[self.columns.label]):
             origin = table.origin(index)
-            pair = None if seconds is None else seconds[index]
+            content = Content(*(None if one is None else one[index] for one in (texts, seconds, images)))
             gold, fault = self._read_gold(value, origin)
-            reason = judge_text(text) or (judge_text(pair) if seconds is not None else None) or fault
+            reason = content.judge(texts=self.needs.texts, image=images is not None) or fault
             if reason is not None:
                 self.dropped[reason, part].append(origin)
                 continue
-            second = None if seconds is None else str(pair)
             group = None if groups is None else read_label(groups[index], origin, self.columns.group or "")
-            kept.append(Example(self._identify(part, table, index), part, str(text), gold, origin, second, group))
+            kept.append(content.make(self._identify(part, table, index), part, gold, origin, group))
         return kept
 
     def tell(self) -> tuple[Dropped, ...]:
@@ -83,6 +89,10 @@ class Sieve:
         mend = f" (if {words} is a label of yours, take it off `data.unlabeled`)" if hint else ""
         return f"check `data.columns`, mend the rows, or raise the limit{mend}"
 
+    @staticmethod
+    def _column(table: Table, name: str | None) -> Sequence[object] | None:
+        return None if name is None else table.values[name]
+
     def _read_gold(self, value: object, origin: str) -> tuple[str | None, str | None]:
         """Read the gold answer: (answer, None), or (None, why there is none)."""
         if self.answers == "texts":
@@ -94,7 +104,7 @@ class Sieve:
     def _identify(self, part: str, table: Table, index: int) -> str:
         """Return a row's id: its own, or the part and its place there."""
         if self.columns.id is None:
-            return f"{part}:{table.places[index]}"
+            return f"{part}:{table.key(index)}"
         origin = table.origin(index)
         own = read_label(table.values[self.columns.id][index], origin, self.columns.id)
         if own is None:
@@ -107,16 +117,6 @@ class Sieve:
             )
         self.seen[own] = origin
         return own
-
-
-def judge_text(value: object) -> str | None:
-    """Return why a value is no usable text (`empty`, `not-text`), or None; only what prints counts as something."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "empty"
-    if not isinstance(value, str) or "\0" in value:
-        return "not-text"
-    # Zero-width characters and other marks alone are no text; nearly always the first character already settles it.
-    return None if any(character.isprintable() for character in value.strip()) else "empty"
 
 
 def read_gold(value: object, origin: str, unlabeled: Collection[str], labels: Collection[str]) -> str | None:

@@ -3,7 +3,9 @@
 Exact copies agree after case and white space are folded. Near copies have a Jaccard similarity of their character
 5-grams of at least the threshold: MinHash proposes pairs, and each is verified on the n-grams themselves. Copies of
 copies form a *family*. Which rows a family holds does not depend on chance: the hashes are fixed. Rows of two texts
-are copies when both texts are: many pairs share a premise and are no copies for it.
+are copies when both texts are: many pairs share a premise and are no copies for it. Rows of an image are copies when
+the files are the same byte for byte, and so are their texts once folded, where they have one; near copies of images are
+not looked for, and questions that are nearly alike about one image are no copies.
 
 Memory beyond the texts: 8 bytes a band (18 at a threshold of 0.8) and about 100 more for each distinct text, some
 120 MB for 500,000 rows; and at most about 200 MB for n-grams and rejected pairs, however long or alike the texts are.
@@ -46,7 +48,8 @@ def find_families(splits: Mapping[str, Sequence[Example]], threshold: float) -> 
     digests = b"".join(blake2b(_bytes_of(text), digest_size=16).digest() for text in flat)
     _, first, texts = np.unique(np.frombuffer(digests, dtype="V16"), return_index=True, return_inverse=True)
     distinct = [flat[place] for place in first.tolist()]
-    roots = _join_near(distinct, threshold)
+    shown = any(example.image is not None for rows in splits.values() for example in rows)
+    roots = np.arange(len(distinct), dtype=np.int64) if shown else _join_near(distinct, threshold)
     bounds = np.cumsum([len(rows) for rows in splits.values()])[:-1]
     return Families(
         dict(zip(splits, np.split(texts, bounds), strict=True)),
@@ -88,7 +91,9 @@ def count_conflicts(splits: Mapping[str, Sequence[Example]], found: Families) ->
 
 
 def _content_of(example: Example) -> str:
-    """Return what is compared; a NUL, which no usable text holds, stands between two texts."""
+    """Return what is compared; a NUL, which no usable text holds, stands between two texts, or image and text."""
+    if example.image is not None:
+        return f"{example.image.sha256}\0{example.text.strip()}"
     return example.text if example.pair is None else f"{example.text.strip()}\0{example.pair.strip()}"
 
 

@@ -1,4 +1,4 @@
-"""What a row becomes: an example with an id, its text or two and its gold answer; and the data set they form."""
+"""What a row becomes: an example with an id, its texts, its image and its gold answer; and the data set they form."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from whichtune.errors import DataError
+from whichtune.fetch.pictures import Picture
 
 SPLITS = ("train", "validation", "test")
 
@@ -21,6 +22,7 @@ class Example:
     id: str
     split: str
     text: str
+    """The text; empty where a row is an image alone."""
     gold: str | None
     """The label, or the answer as a text; None where it is not known, which only rows to be predicted may have."""
     origin: str
@@ -28,6 +30,8 @@ class Example:
     """The second text, where a row has two."""
     group: str | None = None
     """What kind of row it is, where the source says so; predictions carry it."""
+    image: Picture | None = None
+    """The image, where rows have one."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class Dropped:
     """Rows left out for one reason, in one split: how many, and where the first few stand."""
 
     reason: str
-    """`empty`, `unlabeled`, `no-answer`, `not-text`, `duplicate`."""
+    """`empty`, `unlabeled`, `no-answer`, `not-text`, `duplicate`, `no-image-file`, `not-an-image`, `broken-image`,
+    `huge-image`."""
     split: str
     count: int
     origins: tuple[str, ...]

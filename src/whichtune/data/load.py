@@ -4,35 +4,41 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import compress
 
 from whichtune.data.cleaning import SHOWN, Sieve
 from whichtune.data.duplicates import Families, count_conflicts, count_duplicates, find_families, mark_duplicates
 from whichtune.data.examples import SPLITS, DataReport, DataSet, Dropped, Example
+from whichtune.data.image_notes import note_images
+from whichtune.data.needs import Needs
 from whichtune.data.sources.contract import WHOLE, Rows
 from whichtune.data.sources.registry import read_source
-from whichtune.data.splitting import cut_splits, take
+from whichtune.data.splitting import cut_images, cut_splits, take
 from whichtune.errors import DataError, did_you_mean
 from whichtune.fetch.fingerprint import fingerprint_texts
-from whichtune.spec.sources import DataSpec
-from whichtune.spec.tasks import Answers
+from whichtune.spec.sources import DataSpec, SplitSpec
+from whichtune.spec.tasks import Answers, Reads
 
 Splits = Mapping[str, Sequence[Example]]
+Cut = Callable[[Sequence[Example], Mapping[str, float], SplitSpec], dict[str, list[Example]]]
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
-def load_data(spec: DataSpec, answers: Answers = "labels") -> DataSet:
+def load_data(spec: DataSpec, answers: Answers = "labels", reads: Reads = "text") -> DataSet:
     """Read, clean, split and size the data of a study; each fault is one message with its remedy.
 
-    Where answers are texts there are no labels to name, count, note or draw by. Duplicates are counted among the rows
-    that the study uses; where they are to be dropped, among all rows, before sizes are taken, so that the sizes are
-    met.
+    What a task `reads` says which columns are looked at: an image has no text. Where rows are an image and a text,
+    splits are cut by image, so that none stands in two of them. Where answers are texts there are no labels to name,
+    count, note or draw by. Duplicates are counted among the rows that the study uses; where they are to be dropped,
+    among all rows, before sizes are taken, so that the sizes are met.
     """
     spec = _without_labels(spec) if answers == "texts" else spec
-    source = read_source(spec.source, spec.columns)
-    sieve = Sieve(spec.columns, frozenset(spec.unlabeled), spec.labels or (), answers)
-    whole = _cut(spec, _sift(spec, source, sieve))
+    needs = Needs(spec.columns, reads)
+    needs.check()
+    source = read_source(spec.source, needs)
+    sieve = Sieve(needs, frozenset(spec.unlabeled), spec.labels or (), answers)
+    whole = _cut(spec, _sift(spec, source, sieve), cut_splits if reads != "pair" else cut_images)
     if spec.duplicates == "keep":
         chosen = _size(spec, whole)
         families, gone = find_families(chosen, spec.near_duplicate_similarity), ()
@@ -53,7 +59,7 @@ def load_data(spec: DataSpec, answers: Answers = "labels") -> DataSet:
         dropped=(*sieve.tell(), *gone),
         duplicates=duplicates,
         encodings={table.name: table.encoding for table in source.parts.values() if table.encoding},
-        notes=(*source.notes, *_note_sizes(spec, chosen), *about_labels),
+        notes=(*source.notes, *_note_sizes(spec, chosen), *about_labels, *note_images(chosen)),
         rows={name: len(rows) for name, rows in chosen.items()},
     )
     return DataSet(chosen, labels, fingerprint_data(chosen, labels), report)
@@ -98,13 +104,15 @@ def choose_labels(given: tuple[str, ...] | None, splits: Splits) -> tuple[str, .
 
 
 def fingerprint_data(splits: Splits, labels: Sequence[str]) -> str:
-    """Hash ids, texts, gold answers, labels, groups and splits, in order."""
+    """Hash ids, texts, gold answers, labels, groups, splits and the bytes of images (not where they lie), in order."""
     examples = [(name, one) for name in SPLITS for one in splits[name]]
     plain = all(one.pair is None and one.group is None for _, one in examples)
     form = [] if plain else ["second texts and groups"]
     rows = (part for name, one in examples for part in (name, one.id, one.text, one.gold or ""))
     more = () if plain else (part for _, one in examples for part in (one.pair or "", one.group or ""))
-    return fingerprint_texts([*form, str(len(labels)), *labels, *rows, *more])
+    images = [one.image.sha256 for _, one in examples if one.image is not None]
+    form += ["images"] * bool(images)
+    return fingerprint_texts([*form, str(len(labels)), *labels, *rows, *more, *images])
 
 
 def _sift(spec: DataSpec, source: Rows, sieve: Sieve) -> dict[str, list[Example]]:
@@ -118,12 +126,12 @@ def _sift(spec: DataSpec, source: Rows, sieve: Sieve) -> dict[str, list[Example]
     return sifted
 
 
-def _cut(spec: DataSpec, sifted: Mapping[str, list[Example]]) -> dict[str, list[Example]]:
+def _cut(spec: DataSpec, sifted: Mapping[str, list[Example]], cut_rows: Cut) -> dict[str, list[Example]]:
     """Take given splits as they are and cut the missing ones off the training rows by seed."""
     whole = sifted[WHOLE] if WHOLE in sifted else sifted["train"]
     missing = [name for name in ("validation", "test") if name not in sifted]
     asked = {name: float(getattr(spec.split, name)) for name in missing}
-    cut = cut_splits(whole, asked, spec.split)
+    cut = cut_rows(whole, asked, spec.split)
     splits = {name: cut[name] if name in cut else sifted[name] for name in SPLITS}
     for name in SPLITS:
         _require_rows(name, splits[name], f"give it more rows, a file of its own, or a greater `data.split.{name}`")
@@ -163,7 +171,10 @@ def _note_sizes(spec: DataSpec, chosen: Splits) -> list[str]:
 
 def _note_conflicts(spec: DataSpec, whole: Splits, chosen: Splits, families: Families) -> list[str]:
     torn = count_conflicts(chosen if spec.duplicates == "keep" else whole, families)
-    return [f"{torn} texts stand more than once with different labels"] if torn else []
+    what = "images" if any(one.image is not None for one in chosen["train"]) else "texts"
+    if what == "images" and any(one.text for one in chosen["train"]):
+        what = "questions about one image"
+    return [f"{torn} {what} stand more than once with different labels"] if torn else []
 
 
 def _balance(rows: Sequence[Example], labels: Sequence[str]) -> dict[str, int]:

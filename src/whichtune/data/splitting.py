@@ -28,6 +28,24 @@ def cut_splits(examples: Sequence[Example], asked: Mapping[str, float], spec: Sp
     return parts
 
 
+def cut_images(examples: Sequence[Example], asked: Mapping[str, float], spec: SplitSpec) -> dict[str, list[Example]]:
+    """Cut the asked shares of the images off, each with all its rows: no image stands in two splits.
+
+    Images are drawn by their content, so where a file lies does not matter. Labels are not spread evenly: an image
+    has rows of several.
+    """
+    images = {one.image.sha256 for one in examples if one.image is not None}
+    order = sorted(images, key=lambda print_: (derive_seed(spec.seed, "split", "cut", print_), print_))
+    counts = apportion(len(order), {**asked, "train": 1 - sum(asked.values())})
+    names = iter([name for name, count in counts.items() for _ in range(count)])
+    owners = dict(zip(order, names, strict=True))
+    parts: dict[str, list[Example]] = {name: [] for name in ("train", *asked)}
+    for example in examples:
+        name = "train" if example.image is None else owners[example.image.sha256]
+        parts[name].append(replace(example, split=name))
+    return parts
+
+
 def apportion(total: int, shares: Mapping[str, float]) -> dict[str, int]:
     """Share out rows so that the counts add up: whole parts first, the rest by largest remainder."""
     # Shares such as 0.15 + 0.25 leave dust of 1e-16 that must not decide a row.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from whichtune.errors import DataError, did_you_mean
 
@@ -22,13 +23,21 @@ class Table:
     """Line (text files) or row (others) of each, from 1."""
     encoding: str | None = None
     """Text encoding where it is not UTF-8."""
+    root: Path | None = None
+    """Folder that paths of images start at and stay in; None where there are none."""
+    keys: Sequence[str] | None = None
+    """A name of each row that does not hang on the order of rows, where it has one, such as an image's path."""
 
     def __len__(self) -> int:
         return len(self.places)
 
     def origin(self, index: int) -> str:
-        """Where a row stands, such as `reviews.csv:17`."""
-        return f"{self.name}:{self.places[index]}"
+        """Where a row stands, such as `reviews.csv:17` or `photos/cat/1.jpg`."""
+        return f"{self.name}:{self.places[index]}" if self.keys is None else f"{self.name}/{self.keys[index]}"
+
+    def key(self, index: int) -> str:
+        """What tells a row from the others of its table: its name, or its place."""
+        return str(self.places[index]) if self.keys is None else self.keys[index]
 
 
 def choose_columns(name: str, there: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, ...]:

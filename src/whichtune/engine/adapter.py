@@ -3,14 +3,15 @@
 adapter/
   adapter.safetensors     the trained tensors, head included
   adapter.json            backbone, method, task, head, streams, labels
-  sample.json             a few rows (text, second text, answer), and what the trained model gave for them: logits, or
+  sample.json             a few rows (text, second text, answer, image), and what the trained model gave for them: logits, or
                           where answers are written the scores of their tokens
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from whichtune.engine.build import build_assembly
 from whichtune.engine.tolerances import TOLERANCES, distance
 from whichtune.errors import AdapterError, RecordError
 from whichtune.fetch.atomic import write_text, writing
+from whichtune.fetch.pictures import Picture
 from whichtune.layers.heads import HeadRequest
 from whichtune.models.backbone import Backbone
-from whichtune.models.batch import collate
 from whichtune.spec.backbones import BackboneSpec
 from whichtune.spec.methods import MethodSpec
 from whichtune.spec.seeds import Streams
@@ -71,7 +72,7 @@ def save_adapter(folder: Path, assembly: Assembly, card: AdapterCard, rows: Sequ
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in assembly.attachment.saved.items()}
     with writing(folder / "adapter.safetensors") as temporary:
         save_file(tensors, temporary)
-    sample = [[row.text, row.pair, row.gold] for row in rows]
+    sample = [[row.text, row.pair, row.gold, *([asdict(row.image)] if row.image else [])] for row in rows]
     logits = sample_logits(assembly, card.build_task(), rows, card.max_length)
     write_text(folder / "sample.json", json.dumps({"rows": sample, "logits": logits.tolist()}))
     write_text(folder / "adapter.json", card.model_dump_json(indent=1))
@@ -105,8 +106,8 @@ def load_adapter(folder: Path, backbone: Backbone) -> Assembly:
 
 def sample_logits(assembly: Assembly, task: Task, rows: Sequence[Example], max_length: int) -> Tensor:
     """Return the unmerged logits of a few rows in one batch (or what stands for them), on the CPU in fp32."""
-    encoded = task.encode(rows, assembly.backbone.encoder, max_length)
-    batch = collate(encoded, range(len(encoded))).to(assembly.device)
+    encoded = task.encode(rows, assembly.backbone.reader, max_length)
+    batch = encoded.collate(range(len(encoded))).to(assembly.device)
     with assembly.predicting(merge=False):
         return task.sample(assembly(batch), batch.targets).float().cpu()
 
@@ -115,10 +116,7 @@ def check_adapter(folder: Path, backbone: Backbone) -> dict[str, Any]:
     """Reload an adapter and compare its logits with the stored ones; the backbone is given back as it was."""
     card = load_card(folder)
     stored = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
-    rows = [
-        Example(str(place), "sample", text, gold[0] if gold else None, f"sample.json:{place}", pair)
-        for place, (text, pair, *gold) in enumerate(stored["rows"], start=1)
-    ]
+    rows = [_read_row(place, *fields) for place, fields in enumerate(stored["rows"], start=1)]
     assembly = load_adapter(folder, backbone)
     try:
         logits = sample_logits(assembly, card.build_task(), rows, card.max_length)
@@ -127,6 +125,13 @@ def check_adapter(folder: Path, backbone: Backbone) -> dict[str, Any]:
     apart = distance(logits, torch.tensor(stored["logits"]))
     allowed = TOLERANCES[card.backbone.dtype]
     return {"ok": apart <= allowed, "distance": apart, "allowed": allowed}
+
+
+def _read_row(
+    place: int, text: str, pair: str | None, gold: str | None = None, image: Mapping[str, str] | None = None
+) -> Example:
+    picture = None if image is None else Picture(**image)
+    return Example(str(place), "sample", text, gold, f"sample.json:{place}", pair, image=picture)
 
 
 def _fill(folder: Path, assembly: Assembly) -> None:

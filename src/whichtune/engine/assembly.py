@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,14 @@ from torch import Tensor, nn
 from whichtune.engine.recomputing import recomputing
 from whichtune.layers.heads import Head
 from whichtune.measure.modes import modes
-from whichtune.methods.contracts import Attachment
+from whichtune.methods.contracts import Attachment, Inputs, unchanged
 from whichtune.models.backbone import Backbone
-from whichtune.models.batch import Batch
+from whichtune.models.batch import Batch, Batched
+from whichtune.models.features import FeatureBatch
+from whichtune.models.image_batch import ImageBatch
+from whichtune.models.layout import Layout
+from whichtune.models.pair import ROLES, Pair, Role
+from whichtune.models.pair_batch import PairBatch
 
 
 @dataclass
@@ -32,12 +37,35 @@ class Assembly:
         """Where the tensors are."""
         return self.backbone.device
 
-    def __call__(self, batch: Batch) -> Tensor:
-        """Return the outputs of a batch, [B, outputs] or [T, vocabulary]: the whole way from token ids."""
-        embedded = self.backbone.embed(batch)
-        rows, layout = self.attachment.inputs(embedded, batch.layout)
-        hidden = self.backbone.run(rows, layout, batch.segments)
+    def __call__(self, batch: Batched) -> Tensor:
+        """Return the outputs of a batch, [B, outputs] or [T, vocabulary]: the whole way from ids or pixels.
+
+        Features of a frozen trunk go straight to the head.
+        """
+        if isinstance(batch, FeatureBatch):
+            return self.head(batch.features)
+        if isinstance(batch, PairBatch):
+            return self.head(torch.cat([self.pool(batch, role) for role in ROLES], dim=1))
+        assert isinstance(batch, Batch | ImageBatch)  # noqa: S101 - there are no others
+        hidden, layout = run_attached(self.backbone, self.attachment.inputs, batch)
         return self.head.answer(self.backbone, hidden, layout, self.attachment.pooling)
+
+    def run_plain(self, batch: Batched) -> Tensor:
+        """Return the outputs of a batch without what the method puts in front; meant for when it is taken off."""
+        attachment = self.attachment
+        parts = {role: replace(part, inputs=unchanged) for role, part in attachment.parts.items()}
+        return replace(self, attachment=replace(attachment, inputs=unchanged, parts=parts))(batch)
+
+    def pool(self, batch: Batched, role: Role | None = None) -> Tensor:
+        """Return one row a sequence, [B, F]: what a head over features reads of a batch, or of one half of it."""
+        backbone, attachment = self.backbone, self.attachment
+        if role is not None:
+            assert isinstance(backbone, Pair)  # noqa: S101 - only pairs have halves
+            backbone, attachment = backbone.parts[role], attachment.parts[role]
+            batch = getattr(batch, role) if isinstance(batch, PairBatch) else batch
+        assert isinstance(batch, Batch | ImageBatch)  # noqa: S101
+        hidden, layout = run_attached(backbone, attachment.inputs, batch)
+        return backbone.pool(hidden, layout, attachment.pooling)
 
     @contextmanager
     def fitting(self) -> Generator[None]:
@@ -62,3 +90,10 @@ class Assembly:
     def _everything(self) -> nn.ModuleList:
         """Every module with a mode: a prompt's encoder stands beside the trunk, not in it."""
         return nn.ModuleList([self.backbone.trunk, self.head, *self.attachment.active])
+
+
+def run_attached(backbone: Backbone, inputs: Inputs, batch: Batch | ImageBatch) -> tuple[Tensor, Layout]:
+    """Run one trunk behind what a method puts in front: hidden rows [B, W, H] and their layout."""
+    rows, layout = inputs(backbone.embed(batch), batch.layout)
+    segments = batch.segments if isinstance(batch, Batch) else None
+    return backbone.run(rows, layout, segments), layout

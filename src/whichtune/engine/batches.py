@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from whichtune.engine.sampling import balance, stratify
-from whichtune.models.batch import Batch, Encoded, collate
+from whichtune.models.batch import Batched, EncodedRows
 from whichtune.spec.seeds import Streams
 from whichtune.spec.training import TrainingSpec
 
@@ -41,7 +41,7 @@ def order_rows(lengths: np.ndarray, training: TrainingSpec, streams: Streams, ep
     return _grouped(order, lengths, training.batch_size, generator)
 
 
-def draw_rows(encoded: Encoded, training: TrainingSpec, streams: Streams, epoch: int) -> np.ndarray:
+def draw_rows(encoded: EncodedRows, training: TrainingSpec, streams: Streams, epoch: int) -> np.ndarray:
     """Return one epoch's rows in order, as `sampling` draws them."""
     if training.sampling == "shuffled":
         return order_rows(encoded.lengths, training, streams, epoch)
@@ -59,7 +59,7 @@ def _grouped(order: np.ndarray, lengths: np.ndarray, size: int, generator: np.ra
     return np.concatenate([batches[generator.permutation(full)].ravel(), sorted_rows[full * size :]])
 
 
-def step_batches(encoded: Encoded, training: TrainingSpec, streams: Streams) -> Iterator[list[Batch]]:
+def step_batches(encoded: EncodedRows, training: TrainingSpec, streams: Streams) -> Iterator[list[Batched]]:
     """Yield, without end, the batches of each optimizer step."""
     epoch = 0
     while True:
@@ -67,5 +67,5 @@ def step_batches(encoded: Encoded, training: TrainingSpec, streams: Streams) -> 
         stops = range(0, len(order), training.batch_size)
         batches = [order[start : start + training.batch_size] for start in stops]
         for start in range(0, len(batches), training.accumulate):
-            yield [collate(encoded, rows) for rows in batches[start : start + training.accumulate]]
+            yield [encoded.collate(rows) for rows in batches[start : start + training.accumulate]]
         epoch += 1

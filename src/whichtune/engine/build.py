@@ -8,12 +8,16 @@ import torch
 
 from whichtune.engine.assembly import Assembly
 from whichtune.errors import UnsupportedError
-from whichtune.layers.heads import ClassHead, Head, HeadRequest, TokenHead
+from whichtune.layers.heads import ClassHead, FusionHead, Head, HeadRequest, TokenHead
 from whichtune.layers.masks import StepKey
 from whichtune.methods import TUNERS
+from whichtune.methods.pairs import attach_pair, why_not_on_pair
 from whichtune.models.backbone import Backbone, LoadRequest
+from whichtune.models.pair import ROLES, Pair
+from whichtune.spec.method_base import TunerBase
 from whichtune.spec.methods import MethodSpec
 from whichtune.spec.seeds import Streams
+from whichtune.spec.tasks import Reads
 
 
 def build_assembly(
@@ -21,23 +25,32 @@ def build_assembly(
 ) -> Assembly:
     """Attach a tuner to a backbone; every new tensor is drawn from the trial's own streams."""
     tuner = TUNERS[type(method)]
-    reason = tuner.supports(method, backbone.anatomy, request)
+    assert isinstance(method, TunerBase)  # noqa: S101 - the table of tuners has no other
+    pair = backbone if isinstance(backbone, Pair) else None
+    reason = (
+        why_not_on_pair(tuner, method, pair, request) if pair else tuner.supports(method, backbone.anatomy, request)
+    )
     if reason is not None:
         raise UnsupportedError(reason)
-    head = build_head(backbone, request, head_dropout)
+    head = build_head(backbone, method, request, head_dropout)
     head.initialise(streams.derive("initialisation", "head"))
     head.to(backbone.device)
-    assembly = Assembly(backbone, head, tuner.attach(backbone, head, method, StepKey(streams)))
+    attached = (head, method, StepKey(streams))
+    attachment = attach_pair(tuner, pair, *attached) if pair else tuner.attach(backbone, *attached)
+    assembly = Assembly(backbone, head, attachment)
     _require_whole_precision(assembly)
     return assembly
 
 
-def build_head(backbone: Backbone, request: HeadRequest, dropout: float) -> Head:
+def build_head(backbone: Backbone, method: TunerBase, request: HeadRequest, dropout: float) -> Head:
     """Make the head that a task asks for; one that writes needs a backbone that scores tokens."""
     if request.tokens:
         require_speaking(backbone)
         return TokenHead()
-    return ClassHead(backbone.anatomy.head, backbone.hidden, request, dropout)
+    if isinstance(backbone, Pair):
+        image, text = (backbone.parts[role].feature_width(backbone.pooling_of(role, method.pooling)) for role in ROLES)
+        return FusionHead((image, text), method.fusion, method.fusion_width, request, dropout)
+    return ClassHead(backbone.anatomy.head, backbone.feature_width(method.pooling), request, dropout)
 
 
 def require_speaking(backbone: Backbone) -> None:
@@ -48,10 +61,11 @@ def require_speaking(backbone: Backbone) -> None:
         )
 
 
-def request_load(method: MethodSpec, attention: str) -> LoadRequest:
-    """Return how a backbone must be loaded for a method, under the study's attention kernel."""
+def request_load(method: MethodSpec, attention: str, reads: Reads = "text") -> LoadRequest:
+    """Return how a backbone must be loaded for a method, under the study's attention kernel and for what it reads."""
     tuner = TUNERS.get(type(method))
-    return replace(LoadRequest() if tuner is None else tuner.needs(method), attention=attention)
+    needs = LoadRequest() if tuner is None else tuner.needs(method)
+    return replace(needs, attention=attention, reads=method.reads or reads)
 
 
 def _require_whole_precision(assembly: Assembly) -> None:

@@ -1,4 +1,4 @@
-"""Encode a data set once per tokenizer and length; the token ids are kept by content and shared between trials."""
+"""Encode a data set once per reader and length; token ids are kept by content and shared between trials."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ import numpy as np
 
 from whichtune.data.examples import DataSet
 from whichtune.fetch.atomic import writing
-from whichtune.models.batch import Encoded
+from whichtune.models.batch import Encoded, EncodedRows
 from whichtune.models.encoder import TextEncoder
 from whichtune.spec.digest import digest
 from whichtune.tasks.contract import Task, WrittenTask
+from whichtune.tasks.reading import Reader
 
 ENCODING_VERSION = 2
 """Raised when the same texts would be encoded otherwise."""
 
 
-def encode_splits(data: DataSet, task: Task, encoder: TextEncoder, max_length: int, cache: Path) -> dict[str, Encoded]:
-    """Encode every split, or read what an earlier run encoded from the same texts with the same tokenizer."""
-    return {split: _encode_split(data, split, task, encoder, (max_length, cache)) for split in data.examples}
+def encode_splits(data: DataSet, task: Task, reader: Reader, max_length: int, cache: Path) -> dict[str, EncodedRows]:
+    """Encode every split, or read what an earlier run encoded from the same texts with the same tokenizer.
+
+    Images are kept by their own content, whatever data set they stand in (`ImageEncoder.encode`).
+    """
+    if isinstance(reader, TextEncoder):
+        return {split: _encode_split(data, split, task, reader, (max_length, cache)) for split in data.examples}
+    return {split: task.encode(rows, reader, max_length) for split, rows in data.examples.items()}
 
 
-def _encode_split(data: DataSet, split: str, task: Task, encoder: TextEncoder, where: tuple[int, Path]) -> Encoded:
+def _encode_split(data: DataSet, split: str, task: Task, encoder: TextEncoder, where: tuple[int, Path]) -> EncodedRows:
     max_length, cache = where
     tokens = [encoder.fingerprint, encoder.vocabulary, encoder.max_positions, max_length]
     asked = [encoder.ends, None if encoder.chat is None else [encoder.chat.template, *encoder.chat.tokens]]
@@ -33,6 +39,7 @@ def _encode_split(data: DataSet, split: str, task: Task, encoder: TextEncoder, w
     if path.is_file():
         return _read(path)
     encoded = task.encode(data.examples[split], encoder, max_length)
+    assert isinstance(encoded, Encoded)  # noqa: S101 - a tokenizer makes nothing else
     _write(path, encoded)
     return encoded
 

@@ -17,7 +17,7 @@ from whichtune.engine.stopping import Keeper
 from whichtune.errors import TrialError
 from whichtune.layers.masks import StepKey
 from whichtune.measure.clock import PhaseClock
-from whichtune.models.batch import Batch
+from whichtune.models.batch import Batched
 from whichtune.spec.training import TrainingSpec
 from whichtune.tasks.contract import Task
 
@@ -51,7 +51,7 @@ class Run:
     assembly: Assembly
     task: Task
     training: TrainingSpec
-    batches: Iterator[list[Batch]]
+    batches: Iterator[list[Batched]]
     optimizer: torch.optim.AdamW
     schedule: LambdaLR
     arithmetic: Arithmetic

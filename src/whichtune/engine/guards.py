@@ -80,7 +80,7 @@ def require_finite(loss: float, norm: float, step: int) -> None:
 
 def require_room(assembly: Assembly, max_length: int) -> None:
     """Refuse a length that leaves no positions for the virtual rows in front of the text."""
-    rows, limit = assembly.attachment.rows_in_front, assembly.backbone.encoder.max_positions
+    rows, limit = assembly.attachment.rows_in_front, assembly.backbone.reader.max_positions
     if rows and limit is not None and max_length + rows > limit:
         raise ModelError(
             f"training.max_length beside {rows} virtual rows",

@@ -22,7 +22,7 @@ from whichtune.engine.writing import group_rows
 from whichtune.measure.device import synchroniser
 from whichtune.measure.latency import measure_latency
 from whichtune.measure.modes import modes
-from whichtune.models.batch import Batch, Encoded, collate
+from whichtune.models.batch import Batched, Encoded, EncodedRows
 from whichtune.models.causal import score_tokens
 from whichtune.models.generate import run_token
 from whichtune.records.trial import LatencyFigures
@@ -131,27 +131,22 @@ def _time_ways(trial: TunerTrial, measure: MeasureSpec, *, merged: bool, plain: 
     if trial.material.task.head().tokens:
         inputs = {} if plain else {"inputs": trial.assembly.attachment.inputs}
         speaker = Speaker(trial.assembly.backbone, arithmetic, **inputs)
+        assert isinstance(encoded, Encoded)  # noqa: S101 - what is written is text
         prompts = encoded.prompts()
         yield from time_speaking(speaker, prompts, trial.evaluation_batch, measure, merged=merged, plain=plain)
         return
     for batch in _batches(encoded, trial.evaluation_batch):
         moved = batch.to(trial.assembly.device)
-        forward = partial(_run_plain, trial, moved) if plain else partial(trial.assembly, moved)
+        forward = partial(trial.assembly.run_plain if plain else trial.assembly, moved)
         with arithmetic.forward():
             timing = Timing(len(batch.rows), merged, plain, measure, trial.assembly.device)
             yield timing.take(forward, "forward", None)
 
 
-def _run_plain(trial: TunerTrial, batch: Batch) -> None:
-    backbone, head = trial.assembly.backbone, trial.assembly.head
-    hidden = backbone.run(backbone.embed(batch), batch.layout, batch.segments)
-    head.answer(backbone, hidden, batch.layout, trial.assembly.attachment.pooling)
-
-
-def _batches(encoded: Encoded, size: int) -> Iterator[Batch]:
+def _batches(encoded: EncodedRows, size: int) -> Iterator[Batched]:
     """One row of middling length, and the middle batch of an evaluation."""
     middle = int(encoded.lengths.argsort(kind="stable")[len(encoded) // 2])
-    yield collate(encoded, [middle])
+    yield encoded.collate([middle])
     if size > 1 and len(encoded) > 1:
         batches = -(-len(encoded) // size)
         yield next(islice(by_length(encoded, size), batches // 2, None))

@@ -15,24 +15,24 @@ from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.speaking import Speaker
 from whichtune.engine.writing import Interview, answer_in_words
 from whichtune.errors import NonFiniteError
-from whichtune.models.batch import Batch, Encoded, collate
+from whichtune.models.batch import Batched, Encoded, EncodedRows
 from whichtune.records.predictions import Predictions
 from whichtune.tasks.contract import HeadTask, Task, WrittenTask
 from whichtune.tasks.scored import Scored, gather
 
 
-def by_length(encoded: Encoded, size: int) -> Iterator[Batch]:
+def by_length(encoded: EncodedRows, size: int) -> Iterator[Batched]:
     """Yield batches of rows of like length, longest first, so that a batch that does not fit fails at once."""
     order = np.argsort(-encoded.lengths, kind="stable")
     for start in range(0, len(order), size):
-        yield collate(encoded, order[start : start + size])
+        yield encoded.collate(order[start : start + size])
 
 
 def predict(
     assembly: Assembly,
     task: Task,
     split: str,
-    rows: tuple[Sequence[Example], Encoded],
+    rows: tuple[Sequence[Example], EncodedRows],
     size: int,
     arithmetic: Arithmetic,
 ) -> tuple[Predictions, bool]:
@@ -45,21 +45,21 @@ def glance(
     assembly: Assembly,
     task: WrittenTask,
     split: str,
-    rows: tuple[Sequence[Example], Encoded],
+    rows: tuple[Sequence[Example], EncodedRows],
     size: int,
     arithmetic: Arithmetic,
 ) -> Predictions:
     """Measure a split while training a model that answers in words: its loss, without writing anything."""
     with assembly.predicting():
         speaker = Speaker(assembly.backbone, arithmetic, assembly.attachment.inputs)
-        return answer_in_words(Interview(speaker, task.asking, size, depth="glance"), split, *rows)
+        return answer_in_words(Interview(speaker, task.asking, size, depth="glance"), split, *written_rows(rows))
 
 
 def answer_rows(
     assembly: Assembly,
     task: Task,
     split: str,
-    rows: tuple[Sequence[Example], Encoded],
+    rows: tuple[Sequence[Example], EncodedRows],
     size: int,
     arithmetic: Arithmetic,
 ) -> Predictions:
@@ -68,7 +68,9 @@ def answer_rows(
     if task.head().tokens:
         speaker = Speaker(assembly.backbone, arithmetic, assembly.attachment.inputs)
         seed = 0 if assembly.attachment.key is None else assembly.attachment.key.streams.derive("sample", "answers")
-        return answer_in_words(Interview(speaker, cast(WrittenTask, task).asking, size, seed), split, *rows)
+        return answer_in_words(
+            Interview(speaker, cast(WrittenTask, task).asking, size, seed), split, *written_rows(rows)
+        )
     task = cast(HeadTask, task)
     parts: list[Scored] = []
     places: list[np.ndarray] = []
@@ -88,3 +90,10 @@ def answer_rows(
     table.batch_seconds = np.concatenate(seconds)[order]
     table.tokens_in = encoded.lengths.astype(np.int32)
     return table
+
+
+def written_rows(rows: tuple[Sequence[Example], EncodedRows]) -> tuple[Sequence[Example], Encoded]:
+    """Return rows whose answers are written: they are texts."""
+    examples, encoded = rows
+    assert isinstance(encoded, Encoded)  # noqa: S101 - such tasks encode nothing else
+    return examples, encoded

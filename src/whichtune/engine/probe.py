@@ -20,7 +20,7 @@ from whichtune.measure.energy import choose_energy_meter
 from whichtune.measure.flops import Flops, count_flops
 from whichtune.measure.memory import CudaMeter, choose_meter, read_device_bytes, saved_bytes
 from whichtune.measure.modes import modes
-from whichtune.models.batch import Batch
+from whichtune.models.batch import Batched
 from whichtune.records.trial import AloneCost
 from whichtune.spec.training import MeasureSpec
 
@@ -104,7 +104,7 @@ def _weigh(run: Run, steps: int, cost: AloneCost) -> Timed:
     return timed
 
 
-def _watch(batches: Iterator[list[Batch]], timed: Timed) -> Iterator[list[Batch]]:
+def _watch(batches: Iterator[list[Batched]], timed: Timed) -> Iterator[list[Batched]]:
     for group in batches:
         timed.tokens.append(sum(batch.tokens for batch in group))
         timed.rows.append(sum(len(batch.rows) for batch in group))
@@ -136,7 +136,7 @@ def _flops(run: Run, cost: AloneCost) -> None:
     cost.forward_flops, cost.backward_flops = counted.forward, counted.backward
 
 
-def _summed_loss(run: Run, batch: Batch) -> Tensor:
+def _summed_loss(run: Run, batch: Batched) -> Tensor:
     with run.arithmetic.forward():
         outputs = run.assembly(batch)
     return run.task.loss(outputs, batch.targets)[0]

@@ -24,7 +24,7 @@ from whichtune.layers.masks import StepKey
 from whichtune.measure.clock import PhaseClock
 from whichtune.methods import BASELINES
 from whichtune.methods.contracts import Attachment
-from whichtune.models.batch import Encoded
+from whichtune.models.batch import EncodedRows
 from whichtune.models.count import count_elements, count_parameters
 from whichtune.records.predictions import Predictions
 from whichtune.records.trial import Parameters, SplitScores
@@ -38,11 +38,11 @@ EVALUATED = ("validation", "test")
 
 @dataclass(frozen=True)
 class Material:
-    """What the trials of a study share: the task, the examples and their token ids."""
+    """What the trials of a study share: the task, the examples, and what a model reads of them."""
 
     task: Task
     data: DataSet
-    encoded: dict[str, Encoded] = field(default_factory=dict)
+    encoded: dict[str, EncodedRows] = field(default_factory=dict)
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Outcome:
     epochs: float | None = None
     kept_step: int | None = None
     merged: bool | None = None
-    encoded: Mapping[str, Encoded] = field(default_factory=dict)
+    encoded: Mapping[str, EncodedRows] = field(default_factory=dict)
     """The rows as they were asked, where they are not those of the material."""
 
 

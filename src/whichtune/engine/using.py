@@ -18,7 +18,7 @@ from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.predict import answer_rows
 from whichtune.engine.speaking import Speaker
 from whichtune.models.backbone import LoadRequest
-from whichtune.models.batch import Encoded
+from whichtune.models.batch import EncodedRows
 from whichtune.models.causal import require_output
 from whichtune.models.load import load_backbone
 from whichtune.records.predictions import Predictions
@@ -64,11 +64,11 @@ class Answerer(Protocol):
         """How it is asked, where it answers in words."""
         ...
 
-    def encode(self, examples: Sequence[Example]) -> Encoded:
+    def encode(self, examples: Sequence[Example]) -> EncodedRows:
         """Return rows as token ids."""
         ...
 
-    def answer(self, examples: Sequence[Example]) -> tuple[Predictions, Encoded]:
+    def answer(self, examples: Sequence[Example]) -> tuple[Predictions, EncodedRows]:
         """Predict rows, in their order; also return them as token ids."""
         ...
 
@@ -94,11 +94,11 @@ class Predictor:
         """How it is asked, where it answers in words."""
         return cast(WrittenTask, self.task).asking
 
-    def encode(self, examples: Sequence[Example]) -> Encoded:
+    def encode(self, examples: Sequence[Example]) -> EncodedRows:
         """Return rows as token ids."""
-        return self.task.encode(examples, self.assembly.backbone.encoder, self.max_length)
+        return self.task.encode(examples, self.assembly.backbone.reader, self.max_length)
 
-    def answer(self, examples: Sequence[Example]) -> tuple[Predictions, Encoded]:
+    def answer(self, examples: Sequence[Example]) -> tuple[Predictions, EncodedRows]:
         """Predict rows, in their order; also return them as token ids. There must be one row at least."""
         encoded = self.encode(examples)
         table = answer_rows(self.assembly, self.task, NEW, (examples, encoded), self.batch, self.arithmetic)
@@ -109,7 +109,7 @@ class Predictor:
 def open_predictor(adapter: Path, manner: Manner) -> Generator[Predictor]:
     """Load backbone and adapter, and merge them for as long as answers are wanted."""
     card = load_card(adapter)
-    backbone = load_backbone(card.backbone, request_load(card.method, manner.attention))
+    backbone = load_backbone(card.backbone, request_load(card.method, manner.attention, card.task.reads))
     backbone.trunk.to(manner.device)
     assembly = load_adapter(adapter, backbone)
     try:

@@ -257,13 +257,14 @@ def sort_tensors(backbone: Backbone) -> dict[int, dict[str, int]]:
     anatomy, modules = backbone.anatomy, dict(backbone.trunk.named_modules())
     fronts = [f"{backbone.block_path(index)}." for index in range(len(backbone.blocks))]
     below = tuple(f"{path}." for path in (*anatomy.embeddings, anatomy.tokens))
+    above = tuple(f"{path}." for path in (anatomy.pooler, anatomy.shared_space) if path is not None)
     found: dict[int, dict[str, int]] = {}
     for name, tensor in backbone.trunk.named_parameters():
         module, _, _ = name.rpartition(".")
         front = next((one for one in fronts if name.startswith(one)), None)
         if front is not None:
             found[id(tensor)] = _sort_in_block(backbone, module.removeprefix(front), tensor, modules[module])
-        elif anatomy.pooler is not None and name.startswith(f"{anatomy.pooler}."):
+        elif name.startswith(above):
             found[id(tensor)] = {"pooler": count_logical(tensor)}
         elif name.startswith(below):
             found[id(tensor)] = {"embeddings": count_logical(tensor)}

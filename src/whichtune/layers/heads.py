@@ -1,7 +1,7 @@
 """What turns hidden rows into outputs; ours, built from what a task asks for.
 
-A class head reads one pooled row a sequence; a token head scores every token of the vocabulary at the rows that have a
-target, through the backbone's own output head, and has no tensor of its own.
+A class head reads one pooled row a sequence, a fusion head one of each of two encoders; a token head scores every token
+of the vocabulary at the rows that have a target, through the backbone's own output head, and has no tensor of its own.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, relu
+from torch.nn.functional import gelu, layer_norm, relu
 
 from whichtune.models.backbone import Backbone
 from whichtune.models.causal import score_tokens
 from whichtune.models.head_forms import HEAD_FORMS, HeadForm, count_head
 from whichtune.models.layout import Layout
+from whichtune.spec.method_base import Fusion
 
-__all__ = ["ClassHead", "Head", "HeadForm", "HeadRequest", "TokenHead", "count_head"]
+__all__ = ["ClassHead", "FusionHead", "Head", "HeadForm", "HeadRequest", "NoHead", "TokenHead", "count_head"]
 
 INITIAL_SPREAD = 0.02
 """Standard deviation of new weights, as BERT was initialised (Devlin et al. 2019)."""
@@ -70,6 +71,75 @@ class TokenHead(Head):
         """Score tokens at the targets' rows alone: over a wide vocabulary the other scores would fill the memory."""
         assert layout.targets is not None, "batches of such tasks have targets"  # noqa: S101
         return score_tokens(backbone, hidden[layout.targets])
+
+
+class NoHead(Head):
+    """Stands where a method is put onto one encoder of a pair, whose head reads both."""
+
+    @property
+    def size(self) -> int:
+        """Nothing is there."""
+        return 0
+
+    def initialise(self, seed: int) -> None:
+        """Nothing is drawn."""
+
+
+class FusionHead(Head):
+    """A classifier over an image's and a text's features side by side: [B, I + T] -> [B, outputs].
+
+    Each half is brought to mean 0 and deviation 1 and mapped to a width of its own before both are put together:
+
+    concat    both behind a ReLU, one linear map over them: additive in image and text, as is usual
+    mlp       the same with a hidden layer over both
+    product   both behind a tanh, multiplied element by element (Kim et al. 2017, "Hadamard product for low-rank
+              bilinear pooling")
+    """
+
+    def __init__(
+        self, widths: tuple[int, int], fusion: Fusion, inner: int, request: HeadRequest, dropout: float
+    ) -> None:
+        super().__init__()
+        self.widths = widths
+        self.fusion: Fusion = fusion
+        self.image, self.text = (nn.Linear(width, inner) for width in widths)
+        self.joint = nn.Linear(2 * inner, inner) if fusion == "mlp" else None
+        self.out = nn.Linear(2 * inner if fusion == "concat" else inner, request.outputs)
+        self.dropout = nn.Dropout(dropout)
+
+    @property
+    def size(self) -> int:
+        """Elements of the head, by its sizes."""
+        return count_fusion(self.widths, self.fusion, self.image.out_features, self.out.out_features)
+
+    def initialise(self, seed: int) -> None:
+        """Draw every matrix uniformly as torch's linear maps are, by their inputs (He et al. 2015); biases are zero."""
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for linear in filter(None, (self.image, self.text, self.joint, self.out)):
+                bound = linear.in_features**-0.5
+                drawn = torch.empty(linear.weight.shape).uniform_(-bound, bound, generator=generator)
+                linear.weight.copy_(drawn)
+                linear.bias.zero_()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the outputs, in the head's own dtype."""
+        halves = features.to(self.out.weight.dtype).split(self.widths, dim=1)
+        image, text = (
+            linear(self.dropout(layer_norm(half, half.shape[1:])))
+            for linear, half in zip((self.image, self.text), halves, strict=True)
+        )
+        if self.fusion == "product":
+            return self.out(self.dropout(torch.tanh(image) * torch.tanh(text)))
+        joined = torch.cat([relu(image), relu(text)], dim=1)
+        return self.out(self.dropout(joined if self.joint is None else relu(self.joint(joined))))
+
+
+def count_fusion(widths: tuple[int, int], fusion: Fusion, inner: int, outputs: int) -> int:
+    """Count the parameters of a fusion head from its sizes."""
+    maps = sum(width * inner + inner for width in widths)
+    joint = 2 * inner * inner + inner if fusion == "mlp" else 0
+    return maps + joint + (2 * inner if fusion == "concat" else inner) * outputs + outputs
 
 
 class ClassHead(Head):

@@ -1,7 +1,8 @@
-"""Virtual rows: trained rows in front of a text, as they are or through a small prompt encoder."""
+"""Virtual rows: trained rows in front of a text or an image, as they are or through a small prompt encoder."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
@@ -130,6 +131,47 @@ class KeyValueRows:
             return torch.cat([rows, output[:, count:]], dim=1)
         parts = (output[:, :count, : self.where.start], rows, output[:, :count, self.where.stop :])
         return torch.cat([torch.cat(parts, dim=2), output[:, count:]], dim=1)
+
+
+class FirstRows:
+    """Puts given rows in the place of the first rows that a block is given.
+
+    With virtual rows in front of every sequence, each block then has prompts of its own, and what the block before made
+    of the last ones is dropped (Jia et al. 2022, VPT, the deep form).
+    """
+
+    def __init__(self) -> None:
+        self.rows: Tensor | None = None
+        """[count, H] for the running pass; None leaves what the block is given as it is."""
+        self.shape: tuple[int, int] = (0, 0)
+        """(B, W) of the running pass."""
+
+    def put(self, hidden: Tensor) -> Tensor:
+        """[B, W, H] -> [B, W, H]."""
+        if self.rows is None or tuple(hidden.shape[:2]) != self.shape:
+            return hidden
+        given = self.rows
+        if not torch.is_grad_enabled():  # nothing is computed again: what follows behind the cache is none of ours
+            self.rows = None
+        rows = given.to(hidden.dtype).expand(len(hidden), *given.shape)
+        return torch.cat([rows, hidden[:, len(given) :]], dim=1)
+
+    def stand_before(self, block: nn.Module) -> Callable[[], None]:
+        """Change what a block is given from now on, also when it is computed again; return what ends that."""
+        inner = block.forward
+        reads = next(iter(inspect.signature(inner).parameters))
+
+        @wraps(inner)
+        def forward(*args: Any, **named: Any) -> Any:
+            if args:
+                return inner(self.put(args[0]), *args[1:], **named)
+            return inner(**{**named, reads: self.put(named[reads])})
+
+        def take_off() -> None:
+            del block.forward
+
+        block.forward = forward
+        return take_off
 
 
 def put_in_front(rows: Tensor, embedded: Tensor, layout: Layout, *, read: bool = False) -> tuple[Tensor, Layout]:

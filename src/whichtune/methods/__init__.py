@@ -10,8 +10,10 @@ from whichtune.methods.majority import Majority
 from whichtune.methods.peft_tuners import Peft
 from whichtune.methods.prompting import Prompting
 from whichtune.methods.qlora import Qlora
+from whichtune.methods.question_only import QuestionOnly
 from whichtune.methods.soft_prompts import PromptTuning, PTuning
 from whichtune.methods.whole_parts import Full, LastParts
+from whichtune.methods.zero_shot import ZeroShot
 from whichtune.spec.lora import LoraSpec, QloraSpec
 from whichtune.spec.methods import (
     FrozenFeaturesSpec,
@@ -20,13 +22,20 @@ from whichtune.spec.methods import (
     LastLayersSpec,
     LeadSpec,
     MajoritySpec,
+    QuestionOnlySpec,
 )
 from whichtune.spec.peft import PeftSpec
 from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.soft_prompts import PromptTuningSpec, PTuningSpec
+from whichtune.spec.zero_shot import ZeroShotSpec
 
-BASELINES: dict[type, Baseline] = {MajoritySpec: Majority(), HypothesisOnlySpec: HypothesisOnly(), LeadSpec: Lead()}
-PROMPTERS: dict[type, Prompter] = {PromptingSpec: Prompting()}
+BASELINES: dict[type, Baseline] = {
+    MajoritySpec: Majority(),
+    HypothesisOnlySpec: HypothesisOnly(),
+    QuestionOnlySpec: QuestionOnly(),
+    LeadSpec: Lead(),
+}
+PROMPTERS: dict[type, Prompter] = {PromptingSpec: Prompting(), ZeroShotSpec: ZeroShot()}
 TUNERS: dict[type, Tuner] = {
     FullSpec: Full(),
     LastLayersSpec: LastParts(),

@@ -83,6 +83,8 @@ class Attachment:
     """Elements that stand beside trunk and head."""
     notes: tuple[str, ...] = ()
     """What a reader of the results should know about the attaching."""
+    parts: Mapping[str, Attachment] = field(default_factory=dict)
+    """Of a pair of encoders: role to what was put onto that encoder alone."""
 
 
 class Tuner(Protocol):

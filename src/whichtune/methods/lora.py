@@ -12,7 +12,7 @@ from whichtune.layers.lora import LoraAdapter, LoraBank, LoraShape
 from whichtune.layers.masks import MaskSource, StepKey
 from whichtune.methods.contracts import Attachment, Openings, Theory
 from whichtune.methods.freezing import open_only, trunk_parameters
-from whichtune.methods.targets import Target, resolve_targets, weight_of, widths
+from whichtune.methods.targets import Target, find_lacking, resolve_targets, weight_of, widths
 from whichtune.methods.whole_parts import no_formula, size_of, still
 from whichtune.models.anatomy import Anatomy
 from whichtune.models.backbone import Backbone, LoadRequest
@@ -24,8 +24,8 @@ class Lora:
     """Adapters on the targets; everything else of the trunk stays frozen, but for the biases that are asked for."""
 
     def supports(self, spec: LoraBase, anatomy: Anatomy, request: HeadRequest) -> str | None:
-        """Any trunk with linear projections will do; missing targets are named when attaching."""
-        return None
+        """Any trunk with the projections that are asked for will do; a name of no module is told when attaching."""
+        return find_lacking(anatomy, spec.targets)
 
     def needs(self, spec: LoraBase) -> LoadRequest:
         """No special loading."""
@@ -122,11 +122,12 @@ def count_lora(backbone: Backbone, head: Head, spec: LoraBase, targets: list[Tar
     sizes = backbone.dimensions
     if sizes is None:
         return Theory(None, no_formula(backbone))
-    known = {str(word): extent for word, extent in sizes.projections.items()}
-    unknown = [target.path for target in targets if target.word not in known]
+    each = [{str(word): extent for word, extent in sizes.extents(index).items()} for index in range(sizes.blocks)]
+    known = {str(word) for word in sizes.projections}
+    unknown = [target.path for target in targets if target.block is None or target.word not in known]
     if unknown:
         return Theory(None, f"{unknown[0]} is no projection the anatomy names")
-    adapted = [known[target.word] for target in targets]
+    adapted = [each[target.block or 0][target.word] for target in targets]
     low_rank = sum(spec.rank * (part.inputs + part.outputs) for part in adapted)
     own = sum(part.outputs for part in adapted if part.bias) if spec.bias == "lora-only" else 0
     biases = sizes.trunk.biases if spec.bias == "all" else own

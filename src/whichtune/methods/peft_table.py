@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from whichtune.models.anatomy import Anatomy
+
 Place = Literal["modules", "rows", "keys"]
 
 
@@ -129,3 +131,18 @@ def reason_against(tuner: str) -> str | None:
     if notes is None:
         return f"{tuner}: this version of whichtune does not know it"
     return f"{tuner}: {notes.cannot}" if notes.cannot else None
+
+
+def reason_on_images(tuner: str, anatomy: Anatomy) -> str | None:
+    """Return why a tuner cannot run on a trunk that reads images, or None where it can."""
+    notes = KNOWN[tuner]
+    if notes.place != "modules" and anatomy.form == "maps":
+        return f"{tuner}: an image passes a {anatomy.family} trunk as maps, and nothing can stand in front of those"
+    if tuner == "prompt_tuning" or notes.targets == ("tokens",):
+        return f"{tuner}: it starts from a table of tokens, and the family '{anatomy.family}' reads images; {OWN_PROMPTS}"
+    if notes.place == "keys":
+        return f"{tuner}: {anatomy.family} trunks take no `past_key_values`; try `p-tuning` with `deep`"
+    return None
+
+
+OWN_PROMPTS = "`prompt-tuning` has visual prompts"

@@ -7,6 +7,7 @@ from whichtune.methods.contracts import Theory
 from whichtune.methods.peft_table import KNOWN
 from whichtune.methods.targets import GROUPS
 from whichtune.methods.whole_parts import no_formula, size_of
+from whichtune.models.anatomy import Word
 from whichtune.models.backbone import Backbone
 from whichtune.spec.peft import PeftSpec
 
@@ -26,12 +27,12 @@ def count_peft(backbone: Backbone, head: Head, spec: PeftSpec) -> Theory:
         return Theory(None, no_formula(backbone))
     asked = spec.config.get("target_modules") or KNOWN["lora"].targets
     words = [one for word in ([asked] if isinstance(asked, str) else asked) for one in GROUPS.get(word, (word,))]
-    known = {str(word): extent for word, extent in sizes.projections.items()}
+    known: dict[str, Word] = {str(word): word for word in sizes.projections}
     unknown = [word for word in words if word not in known or backbone.anatomy.find(word).rows is not None]
     if unknown:
         return Theory(None, f"{unknown[0]} is no projection with a module of its own")
     rank = int(spec.config.get("r", 8))
-    extents = [known[word] for word in dict.fromkeys(words)]
+    blocks = [sizes.extents(index) for index in range(sizes.blocks)]
+    extents = [block[known[word]] for block in blocks for word in dict.fromkeys(words)]
     dora = sum(one.outputs for one in extents) if spec.config.get("use_dora") else 0
-    block = sum(rank * (one.inputs + one.outputs) for one in extents) + dora
-    return Theory(sizes.blocks * block + size_of(head))
+    return Theory(sum(rank * (one.inputs + one.outputs) for one in extents) + dora + size_of(head))

@@ -24,10 +24,11 @@ from whichtune.methods.peft_hooks import Hooks, make_hooks
 from whichtune.methods.peft_merging import make_merge
 from whichtune.methods.peft_prompts import attach_keys, attach_rows
 from whichtune.methods.peft_state import ModuleState
-from whichtune.methods.peft_table import KNOWN, reason_against
+from whichtune.methods.peft_table import KNOWN, reason_against, reason_on_images
 from whichtune.methods.peft_theory import count_peft
+from whichtune.methods.targets import find_lacking
 from whichtune.methods.whole_parts import still
-from whichtune.models.anatomy import Anatomy
+from whichtune.models.anatomy import WORDS, Anatomy
 from whichtune.models.backbone import Backbone, LoadRequest
 from whichtune.models.count import count_elements
 from whichtune.models.pristine import Keepsake
@@ -41,8 +42,14 @@ class Peft:
     """Hand the trunk to a tuner of PEFT; train what it opens, and the head."""
 
     def supports(self, spec: PeftSpec, anatomy: Anatomy, request: HeadRequest) -> str | None:
-        """Say why a tuner cannot run on any encoder."""
-        return reason_against(spec.tuner)
+        """Say why a tuner cannot run on any encoder, or which projections this one lacks for what it adapts."""
+        reason, notes = reason_against(spec.tuner), KNOWN.get(spec.tuner)
+        if reason is None and anatomy.reads == "image":
+            reason = reason_on_images(spec.tuner, anatomy)
+        if reason is not None or notes is None or notes.place != "modules" or spec.config.get("target_modules"):
+            return reason
+        words = [word for word in notes.targets if word in WORDS]
+        return find_lacking(anatomy, words) if words else None
 
     def needs(self, spec: PeftSpec) -> LoadRequest:
         """No special loading."""

@@ -1,23 +1,23 @@
-"""Soft prompts: trained rows in front of every text; trunk frozen, head trained.
+"""Soft prompts: trained rows in front of every text or image; trunk frozen, head trained.
 
-prompt tuning   the rows themselves are trained (Lester et al. 2021)
-P-tuning        a small encoder makes them from trained rows (Liu et al. 2021, "GPT Understands, Too")
-deep prompts    every block has trained keys and values of its own (Li & Liang 2021; Liu et al. 2022, P-tuning v2)
+prompt tuning         the rows themselves are trained (Lester et al. 2021; of images Jia et al. 2022, VPT)
+deep prompt tuning    every block has trained rows of its own, in place of what the block before made of the last ones
+P-tuning              a small encoder makes the rows from trained ones (Liu et al. 2021, "GPT Understands, Too")
+deep P-tuning         every block has trained keys and values of its own (Li & Liang 2021; Liu et al. 2022, P-tuning v2)
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from whichtune.errors import ModelError
 from whichtune.layers.heads import Head, HeadRequest
 from whichtune.layers.masks import StepKey
 from whichtune.layers.virtual import (
+    FirstRows,
     KeyValueRows,
     LstmEncoder,
     VirtualRows,
@@ -29,38 +29,39 @@ from whichtune.layers.virtual import (
 )
 from whichtune.methods.contracts import Attachment, Inputs, Openings, Theory
 from whichtune.methods.freezing import open_only
+from whichtune.methods.prompt_starts import choose_deep_rows, choose_rows, observe_keys
 from whichtune.methods.targets import Target, resolve_targets, weight_of, widths
 from whichtune.methods.whole_parts import no_formula, size_of
 from whichtune.models.anatomy import Anatomy
 from whichtune.models.backbone import Backbone, LoadRequest
 from whichtune.models.count import count_parameters
-from whichtune.models.layout import Layout, layout_of
+from whichtune.models.layout import Layout
 from whichtune.spec.soft_prompts import PromptTuningSpec, PTuningSpec, SoftPromptBase
 
-FOLDED = "virtual rows stand in front of the text: there is no weight of the trunk to merge them into"
-UNUSED = re.compile(r"\[unused\d+\]|<extra_id_\d+>")
-"""Tokens that stand for nothing: their rows of the table were never trained."""
+FOLDED = "virtual rows stand in front of what is read: there is no weight of the trunk to merge them into"
 OUT_OF_SIGHT = "deep prompts need rows that all others see, but in some blocks of the family '{}' a row sees near ones"
+AS_MAPS = "an image passes a {} trunk as maps that shrink from stage to stage: nothing can stand in front of it"
+NO_PHRASE = "`initialise: phrase` starts from words, and the family '{}' reads images: leave `initialise` out"
 NOT_DEEP = "deep prompts need a block of its own for each layer, but the layers of the family '{}' share theirs"
 
 
 class PromptTuning:
-    """Train rows of the token table's kind, and the head."""
+    """Train rows of the kind the trunk reads, in front of all others or of every block's, and the head."""
 
     def supports(self, spec: PromptTuningSpec, anatomy: Anatomy, request: HeadRequest) -> str | None:
-        """Any trunk that reads embedded rows can have some in front."""
-        return None
+        """Any trunk that reads rows can have some in front; deep ones need what deep keys and values need."""
+        return why_not(spec, anatomy)
 
     def needs(self, spec: PromptTuningSpec) -> LoadRequest:
         """No special loading."""
         return LoadRequest()
 
     def attach(self, backbone: Backbone, head: Head, spec: PromptTuningSpec, key: StepKey) -> Attachment:
-        """Draw the rows as the spec says and put them in front."""
+        """Draw the rows as the spec says, and put them in front of all others or of those of every block."""
+        if spec.deep:
+            return attach_deep_rows(backbone, head, spec, key)
         virtual = VirtualRows(choose_rows(backbone, spec, key)).to(backbone.device)
-        sizes = backbone.dimensions
-        rows = spec.virtual_tokens * backbone.embedding_width
-        theory = Theory(None, no_formula(backbone)) if sizes is None else Theory(rows + size_of(head))
+        theory = count_prompts(backbone, head, spec.virtual_tokens * backbone.embedding_width)
         return attach_rows((backbone, head), virtual, in_front(virtual, spec), spec, theory, key)
 
 
@@ -69,9 +70,7 @@ class PTuning:
 
     def supports(self, spec: PTuningSpec, anatomy: Anatomy, request: HeadRequest) -> str | None:
         """Deep prompts need distinct blocks, in which every row sees the first ones."""
-        if spec.deep and anatomy.runs > 1:
-            return NOT_DEEP.format(anatomy.family)
-        return OUT_OF_SIGHT.format(anatomy.family) if spec.deep and anatomy.local else None
+        return why_not(spec, anatomy)
 
     def needs(self, spec: PTuningSpec) -> LoadRequest:
         """No special loading."""
@@ -87,18 +86,22 @@ class PTuning:
         if not spec.deep:
             return attach_rows((backbone, head), virtual, in_front(virtual, spec), spec, theory, key)
         hooks = [KeyValueRows(target.out) for target in targets]
-        undo = set_hooks(backbone, targets, hooks)
         inputs = partial(_put_deep, virtual, hooks, parts)
         attachment = attach_rows((backbone, head), virtual, inputs, spec, theory, key)
-        restore = attachment.detach
-
-        def detach() -> None:
-            undo()
-            restore()
-
-        attachment.detach = detach
+        also_undoing(attachment, set_hooks(backbone, targets, hooks))
         attachment.matched = tuple(dict.fromkeys(target.path for target in targets))
         return attachment
+
+
+def why_not(spec: PromptTuningSpec | PTuningSpec, anatomy: Anatomy) -> str | None:
+    """Return why soft prompts make no sense on an anatomy, or None where they do."""
+    if anatomy.form == "maps":
+        return AS_MAPS.format(anatomy.family)
+    if anatomy.reads == "image" and spec.initialise == "phrase":
+        return NO_PHRASE.format(anatomy.family)
+    if spec.deep and anatomy.runs > 1:
+        return NOT_DEEP.format(anatomy.family)
+    return OUT_OF_SIGHT.format(anatomy.family) if spec.deep and anatomy.local else None
 
 
 def attach_rows(
@@ -132,58 +135,39 @@ def attach_rows(
     )
 
 
+def attach_deep_rows(backbone: Backbone, head: Head, spec: PromptTuningSpec, key: StepKey) -> Attachment:
+    """Give every block rows of its own, of the width that blocks pass on."""
+    virtual = VirtualRows(choose_deep_rows(backbone, spec, key)).to(backbone.device)
+    sizes = backbone.dimensions
+    rows = 0 if sizes is None else sizes.blocks * spec.virtual_tokens * sizes.hidden
+    firsts = [FirstRows() for _ in backbone.blocks]
+    inputs = partial(_put_before_blocks, virtual, firsts, spec.read == "virtual")
+    attachment = attach_rows((backbone, head), virtual, inputs, spec, count_prompts(backbone, head, rows), key)
+    blocks = zip(firsts, backbone.blocks, strict=True)
+    return also_undoing(attachment, [first.stand_before(block) for first, block in blocks])
+
+
+def count_prompts(backbone: Backbone, head: Head, rows: int) -> Theory:
+    """Count the elements of rows and head, where the family's sizes are known."""
+    return Theory(None, no_formula(backbone)) if backbone.dimensions is None else Theory(rows + size_of(head))
+
+
+def also_undoing(attachment: Attachment, undo: list[Callable[[], None]]) -> Attachment:
+    """Let an attachment's `detach` take off what was put onto the trunk's modules first."""
+    restore = attachment.detach
+
+    def detach() -> None:
+        for one in undo:
+            one()
+        restore()
+
+    attachment.detach = detach
+    return attachment
+
+
 def in_front(virtual: VirtualRows, spec: SoftPromptBase) -> Inputs:
     """Return the function that puts the rows in front of every embedded text."""
     return partial(_put_in_front, virtual, spec.read == "virtual")
-
-
-def choose_rows(backbone: Backbone, spec: SoftPromptBase, key: StepKey) -> Tensor:
-    """Return the rows training starts from, [count, width]: of random numbers, random tokens, or a phrase's tokens."""
-    table = table_of(backbone)
-    generator = torch.Generator().manual_seed(key.streams.derive("initialisation", "virtual-rows"))
-    if spec.initialise == "random":
-        rows = torch.empty(spec.virtual_tokens, backbone.embedding_width).normal_(0, 1, generator=generator)
-        return rows.to(table.device) * spread_of(table, spec)
-    return look_up(backbone, choose_tokens(backbone, spec, generator)).float().clone()
-
-
-def choose_tokens(backbone: Backbone, spec: SoftPromptBase, generator: torch.Generator) -> Tensor:
-    """Return token ids, [count]: the phrase's, repeated or cut, or draws of the words of the vocabulary."""
-    tokenizer = backbone.encoder.tokenizer
-    if spec.initialise == "phrase":
-        ids = tokenizer.encode(str(spec.phrase), add_special_tokens=False).ids
-        if not ids:
-            raise ModelError("phrase: the tokenizer makes no token of it", value=spec.phrase)
-        return torch.tensor([ids[place % len(ids)] for place in range(spec.virtual_tokens)])
-    words = torch.tensor(list_words(backbone))
-    order = torch.randint(len(words), (spec.virtual_tokens,), generator=generator)
-    return words[order]
-
-
-def list_words(backbone: Backbone) -> list[int]:
-    """List the token ids that stand for text: neither special tokens nor places a tokenizer keeps free."""
-    tokenizer = backbone.encoder.tokenizer
-    special = {index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-    vocabulary = tokenizer.get_vocab().items()
-    words = (index for token, index in vocabulary if index not in special and not UNUSED.fullmatch(token))
-    return sorted(index for index in words if index < backbone.encoder.vocabulary)
-
-
-def look_up(backbone: Backbone, tokens: Tensor) -> Tensor:
-    """Return the rows the trunk reads for token ids, [count, width]; some families scale those of their table."""
-    return backbone.module(backbone.anatomy.tokens)(tokens.to(backbone.device)).detach()
-
-
-def table_of(backbone: Backbone) -> Tensor:
-    """Return the token table, [vocabulary, width]."""
-    table = backbone.module(backbone.anatomy.tokens).weight
-    assert isinstance(table, Tensor)  # noqa: S101 - the anatomy names a table
-    return table
-
-
-def spread_of(table: Tensor, spec: SoftPromptBase) -> Tensor | float:
-    """Return the spread of random rows: the token table's own, or 1 where an encoder reads them."""
-    return 1.0 if isinstance(spec, PTuningSpec) and spec.encoder != "none" else table.detach().float().std()
 
 
 def encode_rows(backbone: Backbone, spec: PTuningSpec, into: tuple[int, list[Target]], key: StepKey) -> VirtualRows:
@@ -205,52 +189,13 @@ def encode_rows(backbone: Backbone, spec: PTuningSpec, into: tuple[int, list[Tar
     return VirtualRows(choose_rows(backbone, spec, key), encoder)
 
 
-def observe_keys(backbone: Backbone, spec: PTuningSpec, targets: list[Target], key: StepKey) -> Tensor:
-    """Return keys and values to start deep prompts from, [count, all widths in the targets' order].
-
-    They are what the frozen trunk makes of real tokens, which Li & Liang (2021, section 7.4) found to start best;
-    random ones have the same spread, projection by projection.
-    """
-    generator = torch.Generator().manual_seed(key.streams.derive("initialisation", "virtual-rows"))
-    tokens = choose_tokens(backbone, spec, generator).to(backbone.device)
-    seen: dict[int, Tensor] = {}
-
-    def keep(place: int, where: slice | None) -> Callable[..., None]:
-        def hook(_: nn.Module, __: object, output: Tensor) -> None:
-            if place not in seen and tuple(output.shape[:2]) == (1, len(tokens)):
-                seen[place] = output[0] if where is None else output[0][:, where]
-
-        return hook
-
-    handles = [
-        backbone.module(target.path).register_forward_hook(keep(place, target.out))
-        for place, target in enumerate(targets)
-    ]
-    try:
-        with torch.no_grad():
-            backbone.run(look_up(backbone, tokens)[None], layout_of(torch.tensor([len(tokens)])).to(backbone.device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    rows = [seen[place].float() for place in range(len(targets))]
-    if spec.initialise == "random":
-        drawn = [torch.empty(one.shape).normal_(0, 1, generator=generator).to(one.device) for one in rows]
-        rows = [one * row.std() for one, row in zip(drawn, rows, strict=True)]
-    return torch.cat(rows, dim=1).clone()
-
-
-def set_hooks(backbone: Backbone, targets: list[Target], hooks: list[KeyValueRows]) -> Callable[[], None]:
-    """Hook the projections, and tell each hook when its block begins; return what takes all of it off."""
+def set_hooks(backbone: Backbone, targets: list[Target], hooks: list[KeyValueRows]) -> list[Callable[[], None]]:
+    """Hook the projections, and tell each hook when its block begins; return what takes that off."""
     pairs = list(zip(targets, hooks, strict=True))
     undo = [backbone.module(target.path).register_forward_hook(hook).remove for target, hook in pairs]
     for index, block in enumerate(backbone.blocks):
         undo.append(announce(block, [hook for target, hook in pairs if target.block == index]))
-
-    def take_off() -> None:
-        for one in undo:
-            one()
-
-    return take_off
+    return undo
 
 
 def count_p_tuning(backbone: Backbone, head: Head, spec: PTuningSpec) -> Theory:
@@ -281,3 +226,13 @@ def _put_deep(
     for hook, part in zip(hooks, rows.split(widths, dim=1), strict=True):
         hook.rows, hook.shape = part, (len(embedded), len(rows) + embedded.shape[1])
     return put_in_front(embedded.new_zeros(len(rows), embedded.shape[2]), embedded, layout)
+
+
+def _put_before_blocks(
+    virtual: VirtualRows, firsts: list[FirstRows], read: bool, embedded: Tensor, layout: Layout
+) -> tuple[Tensor, Layout]:
+    """Put empty rows in front, which every block gets its own in place of."""
+    rows = virtual()
+    for first, own in zip(firsts, rows, strict=True):
+        first.rows, first.shape = own, (len(embedded), len(own) + embedded.shape[1])
+    return put_in_front(embedded.new_zeros(rows.shape[1], embedded.shape[2]), embedded, layout, read=read)

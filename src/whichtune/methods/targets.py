@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from whichtune.errors import ModelError, did_you_mean
+from whichtune.models.anatomy import WORDS, Anatomy
 from whichtune.models.backbone import Backbone
 from whichtune.models.quantizing import FourBitLinear
 
@@ -42,6 +43,19 @@ def resolve_targets(backbone: Backbone, asked: Sequence[str]) -> list[Target]:
             found[(target.path, target.word if target.out is not None else "")] = target
     order = {name: place for place, (name, _) in enumerate(backbone.trunk.named_modules())}
     return sorted(found.values(), key=lambda target: (order[target.path], target.out.start if target.out else 0))
+
+
+def find_lacking(anatomy: Anatomy, asked: Sequence[str]) -> str | None:
+    """Say which words of those asked for a family has no projection of; None where it has them, or where names of
+    modules are asked for, which are looked up when attaching."""
+    if not anatomy.projections:
+        return f"its layers are convolutions: the family '{anatomy.family}' has no linear projections"
+    told = {word: GROUPS.get(word, (word,)) for word in asked if word in GROUPS or word in WORDS}
+    lacking = [word for word, words in told.items() if not any(each in anatomy.projections for each in words)]
+    if not lacking:
+        return None
+    has = ", ".join(anatomy.projections)
+    return f"`targets`: the family '{anatomy.family}' has no {', '.join(lacking)}; it has {has}"
 
 
 def _matches(backbone: Backbone, word: str) -> list[Target]:

@@ -72,6 +72,8 @@ class LastParts:
         return opened((backbone, head), openings, self._theory(backbone, head, spec, count), active, spec.pooling, key)
 
     def _theory(self, backbone: Backbone, head: Head, spec: LastLayersSpec | FrozenFeaturesSpec, count: int) -> Theory:
+        if not last_parts(backbone, spec, count):
+            return Theory(size_of(head))
         sizes = backbone.dimensions
         if sizes is None:
             return Theory(None, no_formula(backbone))
@@ -89,8 +91,8 @@ def last_parts(backbone: Backbone, spec: LastLayersSpec | FrozenFeaturesSpec, co
     anatomy = backbone.anatomy
     if spec.final_norm and anatomy.final_norm is not None:
         paths.append(anatomy.final_norm)
-    if spec.pooler and spec.pooling == "default" and anatomy.pooler is not None:
-        paths.append(anatomy.pooler)
+    if spec.pooler and spec.pooling == "default":
+        paths += [path for path in (anatomy.pooler, anatomy.shared_space) if path is not None]
     return paths
 
 

@@ -62,6 +62,14 @@ class Extent:
 
 
 @dataclass(frozen=True)
+class BlockSize:
+    """Sizes of one block of a family whose blocks differ."""
+
+    part: Part
+    projections: Mapping[Word, Extent] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Dimensions:
     """Sizes as integer arithmetic on configuration fields: nothing is loaded or built."""
 
@@ -72,9 +80,9 @@ class Dimensions:
     embeddings: Part
     """Everything before the blocks."""
     block: Part
-    """One block."""
+    """One block; the last, where blocks differ in size."""
     projections: Mapping[Word, Extent]
-    """Each projection of one block."""
+    """Each projection of one block; of the last, where blocks differ in size."""
     first_block: Part | None = None
     """The first block, where it is not like the others."""
     shared: Part = Part()
@@ -85,6 +93,10 @@ class Dimensions:
     """The trunk's pooler."""
     head_form: HeadForm = "linear"
     """Form of the head."""
+    each: tuple[BlockSize, ...] = ()
+    """Every block in order, where they differ in size from stage to stage."""
+    features: int | None = None
+    """Width of the pooled row, where it is not that of the hidden rows."""
 
     @property
     def trunk(self) -> Part:
@@ -93,13 +105,19 @@ class Dimensions:
 
     def last_blocks(self, count: int) -> Part:
         """The last blocks together; as many as there are, where more are asked for."""
+        if self.each:
+            return sum((one.part for one in self.each[max(0, self.blocks - count) :]), Part())
         if count < self.blocks or self.first_block is None:
             return self.block.times(min(count, self.blocks))
         return self.first_block + self.block.times(self.blocks - 1)
 
+    def extents(self, block: int) -> Mapping[Word, Extent]:
+        """Return each projection of a block, by its index."""
+        return self.each[block].projections if self.each else self.projections
+
     def head(self, outputs: int) -> int:
         """Parameters of a head with so many outputs."""
-        return count_head(self.head_form, self.hidden, outputs)
+        return count_head(self.head_form, self.features or self.hidden, outputs)
 
 
 @dataclass(frozen=True)
@@ -109,23 +127,37 @@ class Anatomy:
     family: str
     """Model type as `transformers` names it."""
     tokens: str
-    """The token table."""
+    """The token table; empty where images are read."""
     embeddings: tuple[str, ...]
-    """The modules before the blocks, the token table among or inside them."""
+    """The modules before the blocks, the token table among or inside them. Of a family of image `rows` the first one
+    makes the rows."""
     blocks: str
-    """The list of distinct blocks; each has tensors of its own."""
+    """The list of distinct blocks; each has tensors of its own. `*` stands for every entry of a list above it, where
+    blocks stand in stages (`encoder.stages.*.layers`)."""
     projections: Mapping[Word, Projection]
-    """Word to projection; each word of `WORDS` stands here, in that order, and `mlp-gate` where the MLP is gated."""
+    """Word to projection; each word of `WORDS` stands here, in that order, and `mlp-gate` where the MLP is gated. A
+    family of convolutions has fewer of them, or none."""
+    reads: Literal["text", "image"] = "text"
+    """What the trunk reads."""
+    form: Literal["rows", "maps"] = "rows"
+    """How an image passes the trunk: as a sequence of rows that all see each other, or as maps that shrink from stage
+    to stage, where nothing can be put in front."""
     local: bool = False
     """Whether in some blocks a row sees only those near it."""
     runs: int = 1
     """How often each block runs before the next one does; more than once where layers share it (ALBERT)."""
     final_norm: str | None = None
-    """The norm after the last block, where there is one."""
+    """What stands after the last block before the hidden rows: a norm, or a convolution with its norm."""
     pooler: str | None = None
-    """The pooler that belongs to the trunk and maps the row it is given to the head's input."""
+    """The pooler that belongs to the trunk and maps the row it is given to the head's input: a module of its own kind,
+    or a norm or linear map of the pooled row."""
     pooler_activation: str | None = None
     """What follows the pooler, where that is a bare linear map of one row (ALBERT)."""
+    pooler_reads: Literal["row", "rows", "pooled"] = "row"
+    """What the pooler is given: [B, 1, H], the one row it takes first (BERT); all rows (SigLIP's attention pool); or
+    [B, H], what was pooled (a norm or a linear map)."""
+    shared_space: str | None = None
+    """The linear map behind the pooled row into the space that both towers share (CLIP)."""
     head: HeadForm = "linear"
     """Form of the family's own classification head (`head_forms.py`); all of it is head, nothing of it is trunk."""
     inert: tuple[str, ...] = ()
@@ -145,6 +177,8 @@ class Anatomy:
     """Whether rows of a first and a second text have embeddings of their own."""
     pooling: Pooling = "first"
     """Which row the family's own head reads, or the mean of all."""
+    count_rows: Callable[[Config, int], int] | None = field(default=None, compare=False)
+    """Hidden rows that an image of so many pixels a side becomes; None where texts are read."""
     measure: Callable[[Config], Dimensions] | None = field(default=None, compare=False)
     """Sizes from a configuration, or None where they are not known."""
     unmeasured: str | None = None
@@ -161,6 +195,16 @@ class Anatomy:
     def dimensions(self, config: Config) -> Dimensions | None:
         """Return the sizes by the configuration, or None where `unmeasured` says why not."""
         return None if self.measure is None else self.measure(config)
+
+
+def image_rows(anatomy: Anatomy, config: Config, side: int) -> int:
+    """Return how many hidden rows a square image of so many pixels a side becomes, or raise a `ModelError`."""
+    if anatomy.count_rows is None:
+        raise ModelError(f"{anatomy.family}: the family reads texts, not images", value=side)
+    found = anatomy.count_rows(config, side)
+    if found < 1:
+        raise ModelError(f"{anatomy.family}: images of so few pixels a side leave nothing to read", value=side)
+    return found
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True) -> int:

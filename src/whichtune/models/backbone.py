@@ -15,9 +15,15 @@ from whichtune.errors import ModelError, did_you_mean
 from whichtune.models.anatomy import Anatomy, Dimensions, Projection
 from whichtune.models.batch import Batch
 from whichtune.models.encoder import TextEncoder
+from whichtune.models.image_batch import ImageBatch
+from whichtune.models.image_encoder import ImageEncoder
 from whichtune.models.layout import Layout
 from whichtune.models.output_head import OutputHead
+from whichtune.models.pair_reader import PairReader
 from whichtune.models.quantizing import Quantization
+from whichtune.models.shared_space import SharedSpace
+from whichtune.models.standing_in import list_blocks, standing_in
+from whichtune.spec.tasks import Reads
 
 POOLINGS = ("default", "first", "mean", "last")
 
@@ -32,6 +38,8 @@ class LoadRequest:
     """Attention function, as `transformers` names it."""
     quantization: Quantization | None = None
     """Storage of the projections of the blocks; as they are when left out."""
+    reads: Reads = "text"
+    """What the task gives: it chooses the tower of a model that has two; a `pair` asks for an encoder of each."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Backbone:
     anatomy: Anatomy
     config: Mapping[str, Any]
     """The configuration as plain values, after `keep_blocks`."""
-    encoder: TextEncoder
+    reader: TextEncoder | ImageEncoder | PairReader
     fingerprint: str
     """Hash of the weights as they were read, the configuration, and the number of blocks kept."""
     origin: str
@@ -52,10 +60,21 @@ class Backbone:
     """What a reader of the results should know about the loading."""
     output: OutputHead | None = None
     """What scores the next token, or None where the family predicts none or the weights came without it."""
+    shared: SharedSpace | None = None
+    """How alike two rows of both towers are, or None where the model is no tower of two."""
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """What makes token ids of texts, or a `ModelError` where the trunk reads images."""
+        if isinstance(self.reader, TextEncoder):
+            return self.reader
+        raise self._not_read("texts")
 
     @property
     def blocks(self) -> nn.ModuleList:
-        """The distinct blocks, in order; each runs `anatomy.runs` times."""
+        """The distinct blocks, in order, through all stages; each runs `anatomy.runs` times."""
+        if "*" in self.anatomy.blocks:
+            return nn.ModuleList([self.trunk.get_submodule(path) for path in self._block_paths])
         return cast(nn.ModuleList, self.trunk.get_submodule(self.anatomy.blocks))
 
     @property
@@ -71,12 +90,14 @@ class Backbone:
     @property
     def hidden(self) -> int:
         """Width of the hidden rows, H."""
-        return int(cast(Any, self.trunk).config.hidden_size)
+        config = cast(Any, self.trunk).config
+        width = getattr(config, "hidden_size", None)
+        return int(config.hidden_sizes[-1] if width is None else width)  # of stages, the last one's
 
     @property
     def embedding_width(self) -> int:
-        """Width of a row of the token table, E; some families project it to H later."""
-        return int(self._tokens.weight.shape[1])
+        """Width of an embedded row, E: of the token table, which some families project to H later, or of a patch."""
+        return int(self._tokens.weight.shape[1]) if self.anatomy.tokens else self.hidden
 
     @property
     def inert(self) -> tuple[str, ...]:
@@ -87,7 +108,7 @@ class Backbone:
 
     def block_path(self, index: int) -> str:
         """Return the module path of a block; negative indices count from the end."""
-        return f"{self.anatomy.blocks}.{range(len(self.blocks))[index]}"
+        return self._block_paths[index]
 
     def module(self, path: str) -> nn.Module:
         """Return a module of the trunk, or raise a `ModelError` with the nearest paths."""
@@ -103,15 +124,36 @@ class Backbone:
         path = f"{self.block_path(block)}.{projection.path}"
         return path, self.module(path), projection
 
-    def embed(self, batch: Batch) -> Tensor:
-        """Look the batch's tokens up, [B, W, E]; positions and segments are added in `run`."""
-        return self._tokens(batch.ids)
+    def embed(self, batch: Batch | ImageBatch) -> Tensor:
+        """Return what `run` begins with.
+
+        Of texts the rows of the token table, [B, W, E]; positions and segments are added in `run`. Of images the rows
+        of their patches with everything that is added to them, [B, W, E], the positions fitted to the images' size; or
+        the pixels themselves, [B, C, S, S], where images pass as maps.
+        """
+        if isinstance(batch, Batch):
+            if self.anatomy.reads == "image":
+                raise self._not_read("texts")
+            return self._tokens(batch.ids)
+        if self.anatomy.reads == "text":
+            raise self._not_read("images")
+        pixels = batch.pixels.to(next(self.trunk.parameters()).dtype)
+        if self.anatomy.form == "maps":
+            return pixels
+        embeddings: Any = self._embeddings
+        fits = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in _takes(embeddings) else {}
+        return embeddings(pixels, **fits)
 
     def run(self, embedded: Tensor, layout: Layout, segments: Tensor | None = None) -> Tensor:
         """Run the trunk on embedded rows and return its hidden rows, [B, W, H].
 
-        `segments` may be narrower than `embedded` when virtual rows were put in front; those belong to segment 0.
+        `segments` may be narrower than `embedded` when virtual rows were put in front; those belong to segment 0. Of
+        images that pass as maps the hidden rows are the places of the last map.
         """
+        if self.anatomy.reads == "image":
+            return self._run_image(embedded)
+        if "inputs_embeds" not in self._takes:
+            return self._run_tower(embedded, layout)
         inputs: dict[str, Any] = {"inputs_embeds": embedded, "attention_mask": layout.real.long()}
         if "use_cache" in self._takes:  # held for nothing, and blocks that run again would append to it again
             inputs["use_cache"] = False
@@ -122,28 +164,76 @@ class Backbone:
             inputs["token_type_ids"] = nn.functional.pad(segments, (front, 0)) if front else segments
         return self.trunk(**inputs).last_hidden_state
 
-    def pool(self, hidden: Tensor, layout: Layout, pooling: str = "default") -> Tensor:
-        """Turn hidden rows into one row a sequence, [B, H], by the rows the layout lets the head read.
+    def _run_image(self, embedded: Tensor) -> Tensor:
+        """Run a trunk of images: maps from their pixels, rows in place of what its embeddings would make."""
+        if self.anatomy.form == "maps":
+            last = cast(Any, self.trunk)(pixel_values=embedded).last_hidden_state
+            return last if last.ndim == 3 else last.flatten(2).transpose(1, 2)
+        whole = self.anatomy.pooler if self.anatomy.pooler_reads == "rows" else None
+        with standing_in(self._embeddings, lambda *_, **__: embedded):
+            if whole is None:
+                return self._tower(pixel_values=embedded.new_empty(0)).last_hidden_state
+            with standing_in(self.trunk.get_submodule(whole), lambda *_: None):  # `pool` asks it, not this pass
+                return self._tower(pixel_values=embedded.new_empty(0)).last_hidden_state
 
-        `default` is the family's way: its own row, through the trunk's pooler where there is one.
+    def _run_tower(self, embedded: Tensor, layout: Layout) -> Tensor:
+        """Run a trunk that takes token ids alone: its embeddings are given rows where it looks ids up."""
+        own, mask = self._embeddings.forward, layout.real.long()
+
+        def embed(*, position_ids: Tensor, **_: Tensor) -> Tensor:
+            return own(inputs_embeds=embedded, position_ids=position_ids)
+
+        with standing_in(self._embeddings, embed):
+            places = layout.positions + self.anatomy.position_offset
+            return self._tower(
+                input_ids=torch.zeros_like(mask), attention_mask=mask, position_ids=places
+            ).last_hidden_state
+
+    def pool(self, hidden: Tensor, layout: Layout, pooling: str = "default") -> Tensor:
+        """Turn hidden rows into one row a sequence by the rows the layout lets the head read.
+
+        `default` is the family's way, [B, feature_width]: its own row or the mean, through the trunk's pooler and into
+        the space it shares with another tower, where there are such; any other way gives [B, H].
         """
         if pooling not in POOLINGS:
             allowed = ", ".join(POOLINGS)
             raise ModelError("pooling", value=pooling, allowed=allowed, remedy=did_you_mean(pooling, POOLINGS))
-        way = self.anatomy.pooling if pooling == "default" else pooling
-        if way == "mean":
-            return _average(hidden, layout.read)
-        places = layout.first if way == "first" else layout.last
-        rows = hidden[torch.arange(len(hidden), device=hidden.device), places]
-        return self._pass_pooler(rows) if pooling == "default" else rows
+        if pooling == "default":
+            return self._pool_own(hidden, layout)
+        if pooling != "mean" and self.anatomy.form == "maps":
+            remedy = "use `pooling: mean` or leave it out"
+            thing = f"{self.anatomy.family}: no place of a map stands for the image"
+            raise ModelError(thing, value=pooling, remedy=remedy)
+        return _pick(hidden, layout, pooling)
+
+    def feature_width(self, pooling: str = "default") -> int:
+        """Return the width of what `pool` returns."""
+        sizes = self.dimensions
+        own = None if sizes is None or pooling != "default" else sizes.features
+        return self.hidden if own is None else own
 
     def unreached(self, pooling: str = "default") -> tuple[str, ...]:
         """Names of the trunk's tensors that a head with this pooling does not reach."""
-        skipped = f"{self.anatomy.pooler}." if self.anatomy.pooler is not None and pooling != "default" else None
+        above = (self.anatomy.pooler, self.anatomy.shared_space) if pooling != "default" else ()
+        skipped = tuple(f"{path}." for path in above if path is not None)
         names = [name for name, _ in self.trunk.named_parameters()]
-        return tuple(
-            name for name in names if name in self.anatomy.unread or (skipped is not None and name.startswith(skipped))
+        return tuple(name for name in names if name in self.anatomy.unread or name.startswith(skipped))
+
+    def _not_read(self, given: str) -> ModelError:
+        reads = f"the family '{self.anatomy.family}' reads {self.anatomy.reads}s, and the task gives {given}"
+        return ModelError(
+            reads, remedy=f"choose a backbone that reads {given}, or a task that gives what this one reads"
         )
+
+    def _pool_own(self, hidden: Tensor, layout: Layout) -> Tensor:
+        """Pool as the family does, [B, feature_width]."""
+        anatomy = self.anatomy
+        if anatomy.pooler is not None and anatomy.pooler_reads == "rows":
+            rows = hidden if bool(layout.read.all()) else hidden[layout.read].reshape(len(hidden), -1, hidden.shape[2])
+            pooled = self.trunk.get_submodule(anatomy.pooler)(rows)  # images have equally many rows to read
+        else:
+            pooled = self._pass_pooler(_pick(hidden, layout, anatomy.pooling))
+        return pooled if anatomy.shared_space is None else self.trunk.get_submodule(anatomy.shared_space)(pooled)
 
     def _pass_pooler(self, rows: Tensor) -> Tensor:
         """Pass one row a sequence through the trunk's pooler, where there is one."""
@@ -151,7 +241,23 @@ class Backbone:
         if path is None:
             return rows
         pooler = self.trunk.get_submodule(path)
+        if self.anatomy.pooler_reads == "pooled":
+            return pooler(rows)
         return pooler(rows[:, None]) if activation is None else self.trunk.get_submodule(activation)(pooler(rows))
+
+    @cached_property
+    def _block_paths(self) -> tuple[str, ...]:
+        return list_blocks(self.trunk, self.anatomy.blocks)
+
+    @property
+    def _embeddings(self) -> nn.Module:
+        """The module that makes rows of an image, or of texts where the trunk takes ids alone."""
+        return self.trunk.get_submodule(self.anatomy.embeddings[0])
+
+    @property
+    def _tower(self) -> Any:
+        """The module in whose forward the embeddings stand: the trunk, or the tower inside it."""
+        return self.trunk.get_submodule(self.anatomy.embeddings[0].rpartition(".")[0])
 
     @property
     def _tokens(self) -> nn.Embedding:
@@ -159,7 +265,19 @@ class Backbone:
 
     @cached_property
     def _takes(self) -> frozenset[str]:
-        return frozenset(inspect.signature(self.trunk.forward).parameters)
+        return _takes(self.trunk)
+
+
+def _takes(module: nn.Module) -> frozenset[str]:
+    return frozenset(inspect.signature(module.forward).parameters)
+
+
+def _pick(hidden: Tensor, layout: Layout, way: str) -> Tensor:
+    """Return the first or the last of the rows that are read, or their mean, [B, H]."""
+    if way == "mean":
+        return _average(hidden, layout.read)
+    places = layout.first if way == "first" else layout.last
+    return hidden[torch.arange(len(hidden), device=hidden.device), places]
 
 
 def _average(hidden: Tensor, read: Tensor) -> Tensor:

@@ -4,12 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from typing import Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from whichtune.models.layout import Layout, Side, layout_of
+
+
+class Batched(Protocol):
+    """What a model is given at once, whatever it reads."""
+
+    @property
+    def rows(self) -> np.ndarray:
+        """[B] int64: indices into the encoded rows, so that outputs find their examples again."""
+        ...
+
+    @property
+    def targets(self) -> Tensor:
+        """[B] int64, or the token ids of answers."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """Real rows that the trunk is given."""
+        ...
+
+    def to(self, device: torch.device) -> Self:
+        """Move every tensor to a device."""
+        ...
+
+
+class EncodedRows(Protocol):
+    """Rows of a split in the form that a model reads: texts, images, or both."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def targets(self) -> np.ndarray:
+        """[rows] int64: a class index a row, or -1 where a row has none."""
+        ...
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[rows] int64: rows that the trunk is given of each; batches of like length are made by it."""
+        ...
+
+    @property
+    def over_long(self) -> tuple[int, ...]:
+        """Rows that were longer than allowed and lost tokens."""
+        ...
+
+    @property
+    def cut(self) -> int:
+        """How many rows lost tokens."""
+        ...
+
+    def collate(self, rows: Sequence[int] | np.ndarray) -> Batched:
+        """Put some rows into one batch and lay it out."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -44,6 +100,30 @@ class Encoded:
     def lengths(self) -> np.ndarray:
         """[rows] int64: tokens of each row."""
         return np.diff(self.offsets)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over token ids, segments and where rows end."""
+        sums = sha256()
+        for column in (self.tokens, self.offsets, self.segments, self.starts):
+            sums.update(b"none" if column is None else np.ascontiguousarray(column).tobytes())
+        return sums.hexdigest()
+
+    def collate(self, rows: Sequence[int] | np.ndarray) -> Batch:
+        """Put rows into one padded batch and lay it out."""
+        return collate(self, rows)
+
+    def take(self, rows: np.ndarray) -> Encoded:
+        """Return some rows in the order given; which of them lost tokens is not carried over."""
+        chosen = [np.arange(self.offsets[row], self.offsets[row + 1]) for row in rows]
+        flat = np.concatenate(chosen) if chosen else np.empty(0, np.int64)
+        return Encoded(
+            tokens=self.tokens[flat],
+            offsets=np.concatenate([np.zeros(1, np.int64), self.lengths[rows].cumsum()]),
+            targets=self.targets[rows],
+            segments=None if self.segments is None else self.segments[flat],
+            starts=None if self.starts is None else self.starts[rows],
+        )
 
     def prompts(self) -> Encoded:
         """Return the rows without their answers."""

@@ -16,6 +16,7 @@ import torch
 from whichtune.errors import ModelError, did_you_mean
 from whichtune.models.backbone import Backbone
 from whichtune.models.configs import find_shipped, list_shipped, read_shipped
+from whichtune.models.efficientnet import EfficientNetConfig
 from whichtune.models.families import describe_family
 from whichtune.models.folder import TrunkPlan, find_trunk_class, keep_blocks, read_config
 from whichtune.models.gguf import convert_gguf
@@ -24,6 +25,7 @@ from whichtune.models.language import blank_output_head
 from whichtune.models.load import assemble
 from whichtune.models.quiet import silence_libraries
 from whichtune.models.tiny import build_random, configure_random, make_byte_tokenizer
+from whichtune.models.towers import FIELDS, PAIRED, choose_tower, find_reading
 from whichtune.spec.backbones import RandomBackbone
 from whichtune.spec.shorthand import read_backbone_word
 
@@ -54,31 +56,54 @@ def find_config(word: str) -> tuple[Any, str]:
     """Return the configuration a word stands for, and where it is from; no weights are read or fetched.
 
     A word is a shipped name, `minilm`, `smollm2`, a folder or GGUF file, `random:` and a family, `gpt:` and a GPT-2, or
-    a name on the hub.
+    a name on the hub. Of a model with two towers `:text` at its end names that of texts; without, it is that of images.
     """
     with silence_libraries():
-        shipped = _find_shipped(word)
-        if shipped is not None:
-            return shipped[1], f"configuration of {shipped[0]}, shipped with whichtune"
-        spec = read_backbone_word(word)
-        if spec["kind"] == "random":
-            return configure_random(RandomBackbone.model_validate(spec)), f"tiny random {spec['family']}"
-        if spec["kind"] == "gpt":
-            config, origin = find_config(word.removeprefix("gpt:"))
-            return read_gpt_config(config.to_dict()), f"{origin}, as the GPT-2 written in whichtune"
-        if spec["kind"] == "gguf":
-            return read_config(convert_gguf(Path(spec["path"]))), f"file {spec['path']}"
-        if spec["kind"] == "folder":
-            return read_config(Path(spec["path"])), f"folder {spec['path']}"
-        return _fetch_config(spec["name"], spec["revision"])
+        whole, tower = _split_tower(word)
+        config, origin = _find_whole(whole)
+        if config.model_type not in PAIRED:
+            return (config, origin) if tower is None else _find_whole(word)
+        return choose_tower(config, tower or "image"), f"{origin}, its tower of {tower or 'image'}s"
+
+
+def _split_tower(word: str) -> tuple[str, str | None]:
+    """Split `clip-vit-base-patch32:text` into the model and its tower; None where no tower is named."""
+    whole, _, tower = word.rpartition(":")
+    return (whole, tower) if whole and tower in FIELDS else (word, None)
+
+
+def _find_whole(word: str) -> tuple[Any, str]:
+    """Return the configuration of a whole model and where it is from."""
+    shipped = _find_shipped(word)
+    if shipped is not None:
+        return shipped[1], f"configuration of {shipped[0]}, shipped with whichtune"
+    if word == EfficientNetConfig.model_type:
+        return EfficientNetConfig(), f"the sizes of {word}, written in whichtune"
+    return _find_told(word)
+
+
+def _find_told(word: str) -> tuple[Any, str]:
+    """Return the configuration of a word for a backbone that is not shipped."""
+    spec = read_backbone_word(word)
+    if spec["kind"] == "random":
+        return configure_random(RandomBackbone.model_validate(spec)), f"tiny random {spec['family']}"
+    if spec["kind"] == "gpt":
+        config, origin = find_config(word.removeprefix("gpt:"))
+        return read_gpt_config(config.to_dict()), f"{origin}, as the GPT-2 written in whichtune"
+    if spec["kind"] == "gguf":
+        return read_config(convert_gguf(Path(spec["path"]))), f"file {spec['path']}"
+    if spec["kind"] == "folder":
+        return read_config(Path(spec["path"])), f"folder {spec['path']}"
+    return _fetch_config(spec["name"], spec["revision"])
 
 
 def _assemble(plan: TrunkPlan, device: str, origin: str) -> Backbone:
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=make_byte_tokenizer())
+    texts = find_reading(plan.plain) == "text"
+    source = PreTrainedTokenizerFast(tokenizer_object=make_byte_tokenizer()) if texts else None
     output = blank_output_head(plan.plain)
-    return assemble(_build(plan, device), plan, tokenizer, fingerprint="no weights", origin=origin, output=output)
+    return assemble(_build(plan, device), plan, source, fingerprint="no weights", origin=origin, output=output)
 
 
 def _build(plan: TrunkPlan, device: str) -> Any:

@@ -14,9 +14,11 @@ from torch import nn
 from whichtune.errors import ModelError
 from whichtune.fetch.fingerprint import fingerprint_file, fingerprint_texts
 from whichtune.models.anatomy import Config
+from whichtune.models.efficientnet import EfficientNet, EfficientNetConfig
 from whichtune.models.families import describe_family
 from whichtune.models.gpt import Gpt, GptConfig, read_gpt
 from whichtune.models.language import HEAD, predicts_tokens
+from whichtune.models.towers import belongs_elsewhere, find_tower_class
 from whichtune.models.weights import WeightFiles, read_pickled
 
 NAMED = 8
@@ -34,6 +36,8 @@ class TrunkPlan:
     """Blocks before `keep_blocks`."""
     ends: tuple[int, ...] = ()
     """Tokens that end what is written, as `generation_config.json` lists them."""
+    side: int | None = None
+    """Side of the images that are asked for; the model's own when left out."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -43,14 +47,19 @@ class TrunkPlan:
 
     def options(self, kind: type) -> dict[str, Any]:
         """Return the arguments of the trunk's constructor: attention, and no pooler that no head would read."""
-        options: dict[str, Any] = {"dtype": getattr(torch, self.dtype), "attn_implementation": self.attention}
-        if self.attention == "sdpa" and not getattr(kind, "_supports_sdpa", True):
-            options["attn_implementation"] = "eager"
-            self.notes.append("this family has no sdpa attention: eager is used")
         anatomy = describe_family(self.plain)
+        options: dict[str, Any] = {"dtype": getattr(torch, self.dtype)}
+        if anatomy is None or anatomy.reads == "text" or "query" in anatomy.projections:
+            options["attn_implementation"] = self._choose_attention(kind)
         if "add_pooling_layer" in inspect.signature(kind).parameters:
             options["add_pooling_layer"] = anatomy is not None and anatomy.pooler is not None
         return options
+
+    def _choose_attention(self, kind: type) -> str:
+        if self.attention != "sdpa" or getattr(kind, "_supports_sdpa", True):
+            return self.attention
+        self.notes.append("this family has no sdpa attention: eager is used")
+        return "eager"
 
 
 def read_config(folder: Path) -> Any:
@@ -84,11 +93,14 @@ def keep_blocks(plan: TrunkPlan, count: int | None) -> None:
     plan.total_blocks = getattr(plan.config, "num_hidden_layers", None)
     if count is None:
         return
+    anatomy = describe_family(plan.plain)
+    if anatomy is not None and anatomy.form == "maps":
+        remedy = f"leave it out: the stages of {anatomy.family} shrink the image and cannot be cut"
+        raise ModelError("keep_blocks", value=count, remedy=remedy)
     if plan.total_blocks is None:
         raise ModelError("keep_blocks", value=count, remedy="this family's configuration does not say how many it has")
     if count > plan.total_blocks:
         raise ModelError("keep_blocks", value=count, allowed=f"1 to {plan.total_blocks}, the blocks of the model")
-    anatomy = describe_family(plan.plain)
     sizes = None if anatomy is None else anatomy.dimensions(plan.plain)
     shared = anatomy is not None and anatomy.runs > 1
     if shared and (sizes is None or sizes.blocks > 1):
@@ -106,6 +118,10 @@ def find_trunk_class(config: Any) -> Any:
 
     if isinstance(config, GptConfig):
         return Gpt
+    if isinstance(config, EfficientNetConfig):
+        return EfficientNet
+    if (tower := find_tower_class(config.model_type)) is not None:
+        return tower
     if type(config) not in MODEL_MAPPING:
         raise ModelError(f"the family {config.model_type} has no model without a task head in `transformers`")
     found: Any = MODEL_MAPPING[type(config)]
@@ -158,6 +174,7 @@ def judge_names(folder: Path, plan: TrunkPlan, told: dict[str, Any]) -> list[str
     if plan.total_blocks != kept:
         front = f"{anatomy.blocks}." if anatomy is not None else None
         unused = [name for name in unused if not _is_cut(name, front, kept or 0)]
+    unused = [name for name in unused if not belongs_elsewhere(plan.config.model_type, name)]
     if predicts_tokens(plan.plain):
         unused = [name for name in unused if not name.startswith(f"{HEAD}.")]
     if unused:
@@ -194,11 +211,11 @@ def read_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def fingerprint_folder_weights(folder: Path, weights: WeightFiles, kept: int | None) -> str:
-    """Hash the weight files, the configuration as it stands on disk, and how many blocks are kept."""
+def fingerprint_folder_weights(folder: Path, weights: WeightFiles, kept: int | None, tower: str = "") -> str:
+    """Hash the weight files, the configuration as it stands on disk, how many blocks are kept, and which tower."""
     files = [folder / "config.json", *weights.files]
     named = [part for path in files for part in (path.name, fingerprint_file(path))]
-    return fingerprint_texts([*named, str(kept)])
+    return fingerprint_texts([*named, str(kept), *([tower] if tower else [])])
 
 
 def read_ends(folder: Path) -> tuple[int, ...]:

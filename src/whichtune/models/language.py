@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import torch
-from torch import Tensor
 
 from whichtune.models.anatomy import Config
 from whichtune.models.families import describe_family
 from whichtune.models.output_head import OutputHead
-from whichtune.models.weights import WeightFiles, read_pickled
+from whichtune.models.weights import WeightFiles, read_tensors
 
 HEAD = "lm_head"
 """Name that every causal family gives its output head."""
 BIASED = frozenset({"phi"})
 """Families whose output head has a bias."""
+TOWERS = frozenset({"clip_text_model", "siglip_text_model"})
+"""Families that read the last row of a text and predict no token."""
 
 
 def predicts_tokens(config: Config) -> bool:
@@ -25,7 +23,7 @@ def predicts_tokens(config: Config) -> bool:
     Those that are found by structure may scale their scores in ways that the structure of a trunk does not show.
     """
     anatomy = describe_family(config)
-    return anatomy is not None and anatomy.pooling == "last"
+    return anatomy is not None and anatomy.pooling == "last" and anatomy.family not in TOWERS
 
 
 def read_output_head(weights: WeightFiles, config: Config) -> OutputHead | None:
@@ -35,7 +33,7 @@ def read_output_head(weights: WeightFiles, config: Config) -> OutputHead | None:
     softcap = config.get("final_logit_softcapping")
     if config.get("tie_word_embeddings", True):
         return OutputHead(softcap=softcap)
-    found = _read_tensors(weights, (f"{HEAD}.weight", f"{HEAD}.bias"))
+    found = read_tensors(weights, (f"{HEAD}.weight", f"{HEAD}.bias"))
     weight = found.get(f"{HEAD}.weight")
     return None if weight is None else OutputHead(weight, found.get(f"{HEAD}.bias"), softcap)
 
@@ -67,21 +65,3 @@ def count_output_head(config: Config) -> int:
     if config.get("tie_word_embeddings", True):
         return 0
     return int(config["vocab_size"]) * (int(config["hidden_size"]) + (config["model_type"] in BIASED))
-
-
-def _read_tensors(weights: WeightFiles, names: tuple[str, ...]) -> Mapping[str, Tensor]:
-    """Read a few tensors of a checkpoint by name, and nothing else of it where that is possible."""
-    if not weights.safe:
-        everything = read_pickled(weights.files)
-        return {name: everything[name] for name in names if name in everything}
-    found: dict[str, Tensor] = {}
-    for path in weights.files:
-        found |= _read_safe(path, names)
-    return found
-
-
-def _read_safe(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as stored:
-        return {name: stored.get_tensor(name) for name in set(names) & set(stored.keys())}

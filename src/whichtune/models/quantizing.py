@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from whichtune.models.anatomy import Anatomy
+from whichtune.models.standing_in import list_blocks
 
 BLOCK = 64
 """Weights that share one scale."""
@@ -188,9 +189,9 @@ def why_no_product(module: FourBitLinear) -> str | None:
 def find_projections(trunk: nn.Module, anatomy: Anatomy) -> Iterator[tuple[str, nn.Module]]:
     """Yield path and module of every projection of every block; a fused one once."""
     paths = dict.fromkeys(one.path for one in anatomy.projections.values())
-    for index in range(len(cast(nn.ModuleList, trunk.get_submodule(anatomy.blocks)))):
+    for block in list_blocks(trunk, anatomy.blocks):
         for path in paths:
-            whole = f"{anatomy.blocks}.{index}.{path}"
+            whole = f"{block}.{path}"
             yield whole, trunk.get_submodule(whole)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from whichtune.errors import ModelError, did_you_mean
+from whichtune.models.efficientnet import EfficientNetConfig
 from whichtune.models.gpt import GptConfig
 from whichtune.spec.backbones import RandomBackbone
 from whichtune.spec.digest import digest
@@ -16,7 +17,7 @@ from whichtune.spec.digest import digest
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-Value = int | float | str | bool
+Value = int | float | str | bool | tuple[int, ...]
 SPECIAL = ("[CLS]", "[PAD]", "[SEP]")
 """Special tokens of the byte tokenizer; their ids are 0, 1 and 2."""
 PAD_ID = 1
@@ -58,6 +59,16 @@ MODERNBERT: Mapping[str, Value] = {
 GPT: Mapping[str, Value] = {"embd_pdrop": 0.1, "resid_pdrop": 0.1, "attn_pdrop": 0.1}
 GROUPED: Mapping[str, Value] = {"num_key_value_heads": 2, "attention_dropout": 0.1}
 """Two heads of queries share one of keys and values."""
+IMAGE: Mapping[str, Value] = {"image_size": 32, "patch_size": 8}
+STAGED: Mapping[str, Value] = {"image_size": 32, "depths": (1, 2)}
+"""Maps of two stages; the last map of an image of 32 pixels has 4 x 4 places or fewer."""
+EFFICIENT: Mapping[str, Value] = {
+    "stem_size": 8,
+    "hidden_sizes": (8, 16),
+    "kernel_sizes": (3, 5),
+    "strides": (1, 2),
+    "expand_ratios": (1, 2),
+}
 FAMILY_SIZES: Mapping[str, Mapping[str, Value]] = {
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
@@ -78,11 +89,28 @@ FAMILY_SIZES: Mapping[str, Mapping[str, Value]] = {
     "qwen3": GROUPED | {"head_dim": 16},
     "gemma": GROUPED | {"head_dim": 16},
     "gemma2": GROUPED | {"head_dim": 16, "query_pre_attn_scalar": 16},
+    "vit": IMAGE,
+    "deit": IMAGE,
+    "dinov2": IMAGE | {"mlp_ratio": 2},
+    "swin": STAGED | {"patch_size": 4, "embed_dim": 16, "num_heads": (2, 4), "window_size": 4, "mlp_ratio": 2.0},
+    "convnext": STAGED | {"num_stages": 2, "hidden_sizes": (16, 32), "layer_scale_init_value": 1.0},
+    "resnet": STAGED | {"embedding_size": 16, "hidden_sizes": (16, 32)},
+    "efficientnet-lite0": STAGED | EFFICIENT,
+    "clip_vision_model": IMAGE | {"projection_dim": 24, "attention_dropout": 0.1},
+    "clip_text_model": {"projection_dim": 24, "attention_dropout": 0.1},
+    "siglip_vision_model": IMAGE | {"attention_dropout": 0.1},
+    "siglip_text_model": {"attention_dropout": 0.1},
 }
 """Fields in which a family differs."""
 ALIASES: Mapping[str, Mapping[str, str]] = {"opt": {"initializer_range": "init_std"}}
 """Fields that a family has under another name than all others."""
+TOWERS: Mapping[str, tuple[str, str]] = {
+    "clip": ("clip_vision_model", "clip_text_model"),
+    "siglip": ("siglip_vision_model", "siglip_text_model"),
+}
+"""Families of two towers, to that of images and that of texts."""
 UNDECLARED: Mapping[str, frozenset[str]] = {
+    "resnet": frozenset({"image_size"}),
     "deberta-v2": frozenset(
         {
             "position_buckets",
@@ -110,18 +138,29 @@ def configure_random(spec: RandomBackbone) -> Any:
         if name not in fields:
             thing = f"`config` of the random backbone: {spec.family} has no field `{name}`"
             raise ModelError(thing, remedy=did_you_mean(name, fields))
-    sizes = {**SIZES, **FAMILY_SIZES.get(spec.family, {})}
     try:
-        return kind(**{name: value for name, value in sizes.items() if name in fields} | asked)
+        return kind(**{**_choose_sizes(spec.family, kind, fields), **asked})
     except Exception as error:  # families check their fields in their own ways, assertions among them
         raise _refused(spec.family, error) from error
+
+
+def _choose_sizes(family: str, kind: Any, fields: Collection[str]) -> dict[str, Any]:
+    """Return the tiny sizes of those fields that a family has; of two towers, the configurations of both."""
+    if family in TOWERS:
+        images, texts = (configure_random(RandomBackbone(kind="random", family=one)) for one in TOWERS[family])
+        shared = {"projection_dim": images.projection_dim} if "projection_dim" in fields else {}
+        return {"vision_config": images.to_dict(), "text_config": texts.to_dict(), **shared}
+    own, mapped = FAMILY_SIZES.get(family, {}), getattr(kind, "attribute_map", {})
+    sizes = {**{name: value for name, value in SIZES.items() if mapped.get(name) not in own}, **own}
+    return {name: value for name, value in sizes.items() if name in fields}
 
 
 def _find_config_class(family: str) -> Any:
     from transformers import CONFIG_MAPPING
 
-    if family == GptConfig.model_type:
-        return GptConfig
+    for own in (GptConfig, EfficientNetConfig):
+        if family == own.model_type:
+            return own
     if family not in CONFIG_MAPPING:
         near = did_you_mean(family, CONFIG_MAPPING) or "give a model type of `transformers`, such as bert"
         raise ModelError("family of the random backbone", value=family, remedy=near)
@@ -140,9 +179,11 @@ def build_random(kind: Any, config: Any, seed: int, options: Mapping[str, Any]) 
 
 def fingerprint_random(spec: RandomBackbone) -> str:
     """Hash what decides the random weights: family, fields, seed, and the libraries that draw them."""
-    sizes = {**SIZES, **FAMILY_SIZES.get(spec.family, {}), **spec.config}
+    own = [FAMILY_SIZES.get(family, {}) for family in (spec.family, *TOWERS.get(spec.family, ()))]
+    sizes = {**SIZES, **own[0], **spec.config}
     libraries = [version("torch"), version("transformers")]
-    return digest(["random", spec.family, sizes, spec.seed, spec.keep_blocks, libraries], 64)
+    told = ["random", spec.family, sizes, spec.seed, spec.keep_blocks, libraries]
+    return digest([*told, *own[1:]], 64)
 
 
 def make_byte_tokenizer() -> Tokenizer:

@@ -62,6 +62,24 @@ def read_everything(weights: WeightFiles) -> dict[str, Tensor]:
     return {name: tensor for path in weights.files for name, tensor in load_file(path).items()}
 
 
+def read_tensors(weights: WeightFiles, names: tuple[str, ...]) -> Mapping[str, Tensor]:
+    """Read a few tensors of a checkpoint by name, and nothing else of it where that is possible."""
+    if not weights.safe:
+        everything = read_pickled(weights.files)
+        return {name: everything[name] for name in names if name in everything}
+    found: dict[str, Tensor] = {}
+    for path in weights.files:
+        found |= _read_safe(path, names)
+    return found
+
+
+def _read_safe(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as stored:
+        return {name: stored.get_tensor(name) for name in set(names) & set(stored.keys())}
+
+
 def read_pickled(files: tuple[Path, ...]) -> dict[str, Tensor]:
     """Read pickled weight files as tensors by name; anything else in them is refused before it can run."""
     tensors: dict[str, Tensor] = {}

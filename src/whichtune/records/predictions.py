@@ -25,11 +25,14 @@ SCHEMA = pa.schema(
         ("confidence", pa.float32()),
         ("probabilities", pa.list_(pa.float32())),
         ("loss", pa.float32()),
+        ("gold_rank", pa.int16()),
         ("tokens_in", pa.int32()),
         ("tokens_out", pa.int32()),
         ("batch_seconds", pa.float32()),
     ]
 )
+GREATEST_RANK = 32_767
+"""Ranks beyond are kept as this one."""
 TIMING_COLUMNS = ("batch_seconds",)
 
 
@@ -56,6 +59,12 @@ class Predictions:
     tokens_out: np.ndarray | None = None
     batch_seconds: np.ndarray | None = None
     """Share of its batch's forward time, seconds an example."""
+    gold_rank: np.ndarray | None = None
+    """int16: labels that stand before the gold one by their probability, 0 where it is the likeliest.
+
+    Of equally likely labels the earlier one stands before the other, so that rank 0 is the predicted label. At most
+    `GREATEST_RANK`. None where ranks are not known, as where a row has no gold label.
+    """
     labels: tuple[str, ...] = field(default=())
     """Order of the probabilities; kept in the file's metadata."""
 
@@ -96,6 +105,7 @@ def _to_arrow(own: Predictions) -> pa.Table:
         pa.array(own.confidence, pa.float32()),
         pa.array(probabilities, pa.list_(pa.float32())),
         pa.array(own.loss, pa.float32()),
+        pa.array(blank if own.gold_rank is None else own.gold_rank, pa.int16()),
         *(pa.array(blank if column is None else column, kind) for column, kind in _optional(own)),
     ]
     return pa.Table.from_arrays(columns, schema=SCHEMA)
@@ -126,6 +136,7 @@ def _from_arrow(table: pa.Table, split: str, labels: tuple[str, ...]) -> Predict
         tokens_in=numbers["tokens_in"],
         tokens_out=numbers["tokens_out"],
         batch_seconds=numbers["batch_seconds"],
+        gold_rank=_ranks(table),
         labels=labels,
     )
 
@@ -133,6 +144,12 @@ def _from_arrow(table: pa.Table, split: str, labels: tuple[str, ...]) -> Predict
 def _numbers(table: pa.Table, name: str) -> np.ndarray | None:
     column = table.column(name)
     return None if column.null_count == len(column) else column.to_numpy()
+
+
+def _ranks(table: pa.Table) -> np.ndarray | None:
+    """Return the column of ranks; None where it is older than ranks are or a row has none."""
+    column = table.column("gold_rank") if "gold_rank" in table.column_names else None
+    return None if column is None or not len(column) or column.null_count else column.to_numpy()
 
 
 def _present(values: np.ndarray | None, count: int) -> np.ndarray:

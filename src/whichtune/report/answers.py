@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from collections.abc import Iterable, Iterator
 
 from whichtune.records.folder import StudyFolder
 from whichtune.records.predictions import Predictions, read_predictions
@@ -14,6 +11,7 @@ from whichtune.records.trial import TrialRecord
 from whichtune.report.figures import DASH
 from whichtune.report.model import AnswerRow, Comparison, Said
 from whichtune.report.sections import Section, TableSection
+from whichtune.report.stored import read_texts
 
 CHARACTERS = 80
 """So much of an answer is shown; all of it stands in the JSON form and in the predictions."""
@@ -27,7 +25,7 @@ def read_answers(folder: StudyFolder, trials: Iterable[TrialRecord], split: str,
     tables = _first_tables(folder, trials, split) if count > 0 else {}
     if not tables:
         return []
-    texts = _read_texts(folder)
+    texts = read_texts(folder)
     first = next(iter(tables.values()))
     places = {name: {row: place for place, row in enumerate(own.ids)} for name, own in tables.items()}
     rows: list[AnswerRow] = []
@@ -89,14 +87,3 @@ def _read_one(candidate: str, table: Predictions, place: int | None) -> Said:
     if place is None:
         return Said(candidate=candidate)
     return Said(candidate=candidate, parsed=table.parsed[place], raw=None if table.raw is None else table.raw[place])
-
-
-def _read_texts(folder: StudyFolder) -> Mapping[str, str]:
-    """Return the texts of the study's examples by id; none where the file is missing or cannot be read."""
-    try:
-        table = pq.read_table(folder.examples, columns=["id", "text"])
-    except (OSError, pa.ArrowException, KeyError):
-        return {}
-    ids: Sequence[str] = table.column("id").to_pylist()
-    texts: Sequence[str | None] = table.column("text").to_pylist()
-    return {row: text for row, text in zip(ids, texts, strict=True) if text is not None}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from whichtune.records.folder import StudyFolder
 from whichtune.records.trial import TrialRecord
 from whichtune.report import notes
 from whichtune.report.answers import read_answers
+from whichtune.report.by_type import Kinds, find_kinds, tabulate_types
 from whichtune.report.costs import describe_costs, find_probe, list_missing
 from whichtune.report.groups import describe_groups, group_metric_of, list_groups
 from whichtune.report.latency import answer_latencies, describe_latencies
-from whichtune.report.model import CandidateRow, Comparison, MetricHead
+from whichtune.report.model import CandidateRow, Comparison, MetricHead, TypeTable
 from whichtune.report.quality import (
     SPLIT,
     Evidence,
@@ -26,26 +27,28 @@ from whichtune.report.scope import list_scope
 from whichtune.spec.read import load_stored_study
 
 
-def compare_study(folder: StudyFolder, split: str = SPLIT, answers: int = 0) -> Comparison:
+def compare_study(folder: StudyFolder, split: str = SPLIT, answers: int = 0, by: str | None = None) -> Comparison:
     """Compare the candidates of a study on one split: quality beside every cost, with intervals; no recommendation.
 
-    So many rows as `answers` says are listed with what each candidate answered.
+    So many rows as `answers` says are listed with what each candidate answered. `by` names the grouping of questions
+    that is shown in full.
     """
     study, _ = load_stored_study(folder.spec)
     trials, plan = folder.read_trials(), folder.read_plan()
     metrics = list_metrics(trials, split)
     grouped = _by_candidate(trials)
-    evidence = {name: gather_evidence(folder, own, split) for name, own in grouped.items()}
+    kinds = find_kinds(folder, study.task.kind, by)
+    evidence = {name: gather_evidence(folder, own, split, kinds) for name, own in grouped.items()}
     probes = folder.read_probes()
     rows = [_describe(own, evidence[name], metrics) for name, own in grouped.items()]
     for row in rows:
         row.costs = describe_costs(grouped[row.candidate], probes, evidence[row.candidate].asked)
         row.published = notes.list_published(row, study.reference)
     ranked = _best_first(rows, metrics)
-    latencies = [
-        one for row in ranked for one in describe_latencies(row.candidate, find_probe(grouped[row.candidate], probes))
-    ]
+    timed = {row.candidate: find_probe(grouped[row.candidate], probes) for row in ranked}
+    latencies = [one for name, probe in timed.items() for one in describe_latencies(name, probe)]
     pairs, amount = compare_all(evidence, metrics[0], study.margin) if metrics else ([], None)
+    remarks = [*notes.list_outside(folder), *notes.list_record_notes(trials)]
     return Comparison(
         study=study.name,
         folder=str(folder.path),
@@ -62,11 +65,7 @@ def compare_study(folder: StudyFolder, split: str = SPLIT, answers: int = 0) -> 
         scope=list_scope(rows, metrics[0] if metrics else None, split),
         unequal=notes.list_unequal(trials),
         traps=[*notes.list_traps(trials), *notes.list_unlearned(rows, pairs)],
-        notes=[
-            *notes.list_outside(folder),
-            *notes.list_record_notes(trials),
-            *(told for one in evidence.values() for told in find_disagreements(one)),
-        ],
+        notes=remarks + [told for one in evidence.values() for told in find_disagreements(one)],
         data_notes=[*notes.read_data_notes(folder), *notes.list_cuts(trials)],
         shared_costs=notes.sum_shared_costs(folder),
         missing=list_missing(rows),
@@ -74,6 +73,8 @@ def compare_study(folder: StudyFolder, split: str = SPLIT, answers: int = 0) -> 
         latency_answers=answer_latencies(latencies, {row.candidate: row.backbone for row in rows}),
         groups=list_groups(one.groups for one in evidence.values()),
         group_metric=_group_metric(metrics),
+        types=_tabulate(kinds, ranked, evidence, _group_metric(metrics)),
+        by=by,
         answers=read_answers(folder, trials, split, answers),
     )
 
@@ -81,6 +82,19 @@ def compare_study(folder: StudyFolder, split: str = SPLIT, answers: int = 0) -> 
 def _group_metric(metrics: Sequence[MetricHead]) -> MetricHead | None:
     name = group_metric_of([one.name for one in metrics])
     return next((one for one in metrics if one.name == name), None)
+
+
+def _tabulate(
+    kinds: Iterable[Kinds], ranked: Sequence[CandidateRow], evidence: Mapping[str, Evidence], metric: MetricHead | None
+) -> list[TypeTable]:
+    bars = {row.candidate for row in ranked if row.baseline}
+    found: list[TypeTable] = []
+    for one in kinds:
+        samples = {row.candidate: evidence[row.candidate].types.get(one.name, {}) for row in ranked}
+        known = {name: own for name, own in samples.items() if own}
+        if known and metric is not None:
+            found.append(tabulate_types(one, known, metric, bars))
+    return found
 
 
 def _by_candidate(trials: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]:

@@ -83,17 +83,27 @@ def _cells(score: GroupScore, metric: MetricHead) -> tuple[str, str]:
 
 
 def _describe(group: str, sample: CandidateSample | None, metric: MetricHead) -> GroupScore:
+    mean, low, high = describe_score(sample, metric)
+    return GroupScore(group=group, mean=mean, low=low, high=high)
+
+
+def describe_score(
+    sample: CandidateSample | None, metric: MetricHead
+) -> tuple[float | None, float | None, float | None]:
+    """Return mean and both ends of the 95 % interval in the metric's own direction; None for all without a sample."""
     if sample is None:
-        return GroupScore(group=group)
+        return None, None, None
     low, high = estimate_single(sample).interval()
-    if metric.direction == "lower":
-        return GroupScore(group=group, mean=-sample.total, low=-high, high=-low)
-    return GroupScore(group=group, mean=sample.total, low=low, high=high)
+    return (-sample.total, -high, -low) if metric.direction == "lower" else (sample.total, low, high)
 
 
 def _take(table: Predictions, group: str) -> Predictions:
     """Return the rows of a group; an empty name stands for rows without one."""
-    places = [place for place, own in enumerate(table.group or []) if (own or "") == group]
+    return take_rows(table, [place for place, own in enumerate(table.group or []) if (own or "") == group])
+
+
+def take_rows(table: Predictions, places: Sequence[int]) -> Predictions:
+    """Return the rows at some places, with all that scores need."""
     kept = np.array(places, np.int64)
     return Predictions(
         split=table.split,
@@ -103,5 +113,6 @@ def _take(table: Predictions, group: str) -> Predictions:
         confidence=table.confidence[kept],
         loss=table.loss[kept],
         probabilities=None if table.probabilities is None else table.probabilities[kept],
+        gold_rank=None if table.gold_rank is None else table.gold_rank[kept],
         labels=table.labels,
     )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from whichtune.report.answers import lay_out_answers
+from whichtune.report.confusion import lay_out_confusion
 from whichtune.report.costs import ASKING, COLUMNS, list_hidden
 from whichtune.report.figures import (
     DASH,
@@ -30,6 +31,7 @@ from whichtune.report.model import (
 from whichtune.report.quality import format_margin, title_of
 from whichtune.report.scope import INTERVALS
 from whichtune.report.sections import ListSection, Section, TableSection
+from whichtune.report.type_tables import lay_out_types
 
 FLIPS = "Seed sd: over seeds; flip sd: what test rows that change sides from seed to seed would give alone."
 METRICS_ABREAST = 4
@@ -59,7 +61,9 @@ def lay_out(comparison: Comparison) -> list[Section]:
         ListSection("Scope", comparison.scope),
         ListSection("Unequal comparison: held settings that a method changed", comparison.unequal),
         _pairs(comparison),
-        lay_out_groups(comparison),
+        *([] if comparison.types else [lay_out_groups(comparison)]),
+        *lay_out_types(comparison),
+        *lay_out_confusion(comparison),
         *(_cost_table(comparison, title, names) for title, names in COST_TABLES),
         *lay_out_latency(comparison),
         _published(comparison),

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from whichtune.records.trial import Family, Record, Status
+from whichtune.report.confusion_model import Confusion
 
 Direction = Literal["higher", "lower", "neither"]
 Unit = Literal["share", "nats", "points", "count"]
@@ -127,6 +128,58 @@ class GroupHead(Record):
     group: str
     """Its name; empty for rows without one."""
     rows: int
+
+
+class TypeHead(Record):
+    """A type of question."""
+
+    type: str
+    rows: int
+    """Of the split that is compared."""
+    rows_by_split: dict[str, int] = Field(default_factory=dict)
+
+
+class TypeScore(Record):
+    """The score of one candidate on the questions of one type; None below two rows."""
+
+    type: str
+    candidate: str
+    mean: float | None = None
+    low: float | None = None
+    """Lower end of the 95 % interval."""
+    high: float | None = None
+    """Upper end of the 95 % interval."""
+
+
+class TypePair(Record):
+    """Two candidates on the questions of one type."""
+
+    type: str
+    first: str
+    second: str
+    difference: float
+    """How much better the first is; negative where the second is."""
+    low: float
+    """Lower end of its interval; those of all types of a pair hold together at 95 %."""
+    high: float
+    better: str | None = None
+    """The candidate that is shown to be better; None where the interval holds 0."""
+    sentence: str
+
+
+class TypeTable(Record):
+    """Scores by one way of telling questions apart."""
+
+    grouping: str
+    """`source`, `coco-qa` or `tdiuc`."""
+    title: str
+    metric: MetricHead
+    types: list[TypeHead] = Field(default_factory=list)
+    scores: list[TypeScore] = Field(default_factory=list)
+    pairs: list[TypePair] = Field(default_factory=list)
+    """Every two candidates that are not both baselines, on every type that both have two rows of."""
+    adjusted_for: int
+    """Types whose intervals hold together."""
 
 
 class LatencyRow(Record):
@@ -290,7 +343,13 @@ class Comparison(Record):
     """Whether each of them adds latency, a sentence each."""
     groups: list[GroupHead] = Field(default_factory=list)
     """Groups of the split's rows, where rows have groups."""
+    types: list[TypeTable] = Field(default_factory=list)
+    """Scores by type of question, of studies that ask questions about images."""
+    by: str | None = None
+    """The grouping that was asked for: it is shown in full."""
     group_metric: MetricHead | None = None
     """What the scores of groups are."""
+    confusion: Confusion | None = None
+    """Which labels one candidate takes for which, where that was asked for."""
     answers: list[AnswerRow] = Field(default_factory=list)
     """The first rows with what each candidate answered, as many as were asked for."""

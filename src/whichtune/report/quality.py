@@ -13,6 +13,7 @@ import numpy as np
 from whichtune.records.folder import StudyFolder
 from whichtune.records.predictions import Predictions, read_predictions
 from whichtune.records.trial import MetricValue, TrialRecord
+from whichtune.report.by_type import Kinds, sample_types
 from whichtune.report.figures import format_amount, format_score
 from whichtune.report.groups import GroupScores, group_metric_of, sample_groups
 from whichtune.report.model import MetricHead, PairRow, Quality
@@ -44,6 +45,8 @@ class Evidence:
     """Means a row of what asking took: `tokens_in`, `tokens_out`, `item_seconds`, where every trial kept them."""
     groups: GroupScores = field(default_factory=dict)
     """Group to rows and sample, where rows have groups."""
+    types: dict[str, GroupScores] = field(default_factory=dict)
+    """Grouping of questions to type to rows and sample."""
 
     def value(self, trial: TrialRecord, name: str) -> float | None:
         """Return the recorded score of one trial."""
@@ -61,8 +64,10 @@ class Evidence:
         return fmean(shares) if shares else None
 
 
-def gather_evidence(folder: StudyFolder, trials: Sequence[TrialRecord], split: str = SPLIT) -> Evidence:
-    """Read a candidate's predictions and reduce them to one sample a metric."""
+def gather_evidence(
+    folder: StudyFolder, trials: Sequence[TrialRecord], split: str = SPLIT, kinds: Iterable[Kinds] = ()
+) -> Evidence:
+    """Read a candidate's predictions and reduce them to one sample a metric, a group and a type of question."""
     finished = [one for one in trials if one.status == "finished" and split in one.scores]
     evidence = Evidence(finished, split)
     if not evidence.trials:
@@ -77,7 +82,7 @@ def gather_evidence(folder: StudyFolder, trials: Sequence[TrialRecord], split: s
         tables.append(table)
     evidence.asked = dict(average_asking(tables))
     evidence.blank = dict(explain_blanks(tables))
-    _add_samples(evidence, tables)
+    _add_samples(evidence, tables, kinds)
     return evidence
 
 
@@ -97,11 +102,13 @@ def explain_blanks(tables: Sequence[Predictions]) -> Iterator[tuple[str, str]]:
         yield "loss", "it gives the right answers no likelihood"
     if any(one.ids and np.isnan(one.confidence).all() for one in tables):
         yield "calibration_error", "its answers carry no confidence"
+    if any(one.ids and one.gold_rank is None for one in tables):
+        yield "top5_accuracy", "its answers do not rank the labels"
     if any(one.probabilities is None or not np.isfinite(one.probabilities).all() for one in tables):
         yield "likelihood_accuracy", "it gives the labels no likelihood"
 
 
-def _add_samples(evidence: Evidence, tables: Sequence[Predictions]) -> None:
+def _add_samples(evidence: Evidence, tables: Sequence[Predictions], kinds: Iterable[Kinds]) -> None:
     name, scores = evidence.trials[0].candidate, evidence.trials[0].scores[evidence.split]
     labels = [one.label for one in scores.classes] or list(tables[0].labels)
     for metric in scores.metrics:
@@ -109,7 +116,9 @@ def _add_samples(evidence: Evidence, tables: Sequence[Predictions]) -> None:
         sample = collect_sample(name, tables, labels, metric.name) if known else None
         if sample is not None:
             evidence.samples[metric.name] = sample
-    evidence.groups = sample_groups(name, tables, labels, group_metric_of([one.name for one in scores.metrics]))
+    grouped_by = group_metric_of([one.name for one in scores.metrics])
+    evidence.groups = sample_groups(name, tables, labels, grouped_by)
+    evidence.types = {one.name: sample_types(name, tables, labels, grouped_by, one) for one in kinds}
 
 
 def list_metrics(trials: Iterable[TrialRecord], split: str = SPLIT) -> list[MetricHead]:

@@ -23,7 +23,7 @@ WORDS_WIDTH = 24
 GAP = 3
 """Characters between two columns."""
 _HYPHENS = re.compile(r"(?<=-)")
-_BREAKS = re.compile(r"(?<=[,\[= ])|(?=@)")
+_BREAKS = re.compile(r"(?<=[,\[= ])|(?=[@+])")
 
 
 def render_terminal(comparison: Comparison, console: Console) -> None:
@@ -65,7 +65,7 @@ def build_table(section: TableSection, width: int) -> Table:
 
 
 def break_name(name: str, width: int) -> str:
-    """Break a long candidate name before `@`, after a comma or a bracket, rather than inside a word.
+    """Break a long candidate name before `@` and `+`, after a comma or a bracket, rather than inside a word.
 
     A part that is too long by itself is broken after its hyphens.
     """

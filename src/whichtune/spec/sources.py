@@ -40,6 +40,14 @@ class HubSource(Spec):
         return splits
 
 
+def require_one_way(whole: Path | None, train: Path | None, validation: Path | None, test: Path | None) -> None:
+    """Refuse a source that is split in two ways, or in none."""
+    if (whole is None) == (train is None):
+        raise ValueError("give either `all` (split by seed) or `train` (with or without `validation` and `test`)")
+    if whole is not None and (validation is not None or test is not None):
+        raise ValueError("`all` is split by seed: leave out `validation` and `test`, or name the first one `train`")
+
+
 class FilesSource(Spec):
     """Files of the user's own: CSV, TSV, JSONL or Parquet.
 
@@ -64,12 +72,7 @@ class FilesSource(Spec):
 
     @model_validator(mode="after")
     def _one_way_to_split(self) -> FilesSource:
-        if (self.all is None) == (self.train is None):
-            raise ValueError("give either `all` (split by seed) or `train` (with or without `validation` and `test`)")
-        if self.all is not None and (self.validation is not None or self.test is not None):
-            raise ValueError(
-                "`all` is split by seed: leave out `validation` and `test`, or name the first file `train`"
-            )
+        require_one_way(self.all, self.train, self.validation, self.test)
         return self
 
 
@@ -160,6 +163,63 @@ class WordProblemsSource(Spec):
     kind: Literal["word-problems"]
 
 
+class ImageFolderSource(Spec):
+    """Images in folders, one folder a class: `photos/cat/1.jpg` shows a cat.
+
+    Columns: `image`, `label`; a class is a folder right below the one that is named, whose own folders belong to it.
+    Only files with the suffix of an image count; others are passed over and named, hidden ones passed over. Links to
+    folders, and to files outside, are refused.
+    """
+
+    kind: Literal["image-folder"]
+    all: Path | None = None
+    """A folder of class folders, whose images are split by seed (see `data.split`)."""
+    train: Path | None = None
+    """Folder of class folders with the training images."""
+    validation: Path | None = None
+    """The same for validation; cut from the training images by seed when left out."""
+    test: Path | None = None
+    """The same for the test; cut from the training images by seed when left out."""
+
+    @model_validator(mode="after")
+    def _one_way_to_split(self) -> ImageFolderSource:
+        require_one_way(self.all, self.train, self.validation, self.test)
+        return self
+
+
+class DigitsSource(Spec):
+    """1,797 handwritten digits of 8 x 8 pixels (Alpaydin & Kaynak 1998), as scikit-learn ships them; no network needed.
+
+    Columns: `image`, `label`.
+    """
+
+    kind: Literal["digits"]
+
+
+class EasyVqaSource(Spec):
+    """easy-VQA (Zhou 2019): 48,248 questions on 5,000 drawn shapes, 13 answers, from the wheel `easy-vqa`.
+
+    Columns: `image`, `text` (the question), `label`, and `kind`: yes-no colour, yes-no shape, what shape, what colour.
+    Training and test rows are given; validation is cut from the training images, so that no image stands in two splits.
+    """
+
+    kind: Literal["easy-vqa"]
+
+
+class DaquarSource(Spec):
+    """DAQUAR (Malinowski & Fritz 2014), reduced to 30 answers, as its users have it: three CSV files and the images.
+
+    Columns: `image`, `text` (the question), `label`. In the files they are `image_id`, `question` and `answer`; other
+    names that are near are read and noted.
+    """
+
+    kind: Literal["daquar"]
+    folder: Path
+    """Folder with `new_data_train.csv`, `new_data_val.csv` and `new_data_test.csv`."""
+    images: Path | None = None
+    """Folder of the images, `<image id>.png`; `images` in the folder above when left out."""
+
+
 SourceSpec = Annotated[
     HubSource
     | FilesSource
@@ -169,7 +229,11 @@ SourceSpec = Annotated[
     | NliGrammarSource
     | DocstringsSource
     | StatementsSource
-    | WordProblemsSource,
+    | WordProblemsSource
+    | ImageFolderSource
+    | DigitsSource
+    | EasyVqaSource
+    | DaquarSource,
     Field(discriminator="kind"),
 ]
 
@@ -190,6 +254,10 @@ class Columns(Spec):
     """Column of a unique id; made from the row's place when left out."""
     group: str | None = None
     """Column that says what kind of row it is; predictions carry it, nothing is trained on it."""
+    image: str = "image"
+    """Column of the image, for tasks that read one: a path below `image_root`, or a hub data set's own images."""
+    image_root: Path | None = None
+    """Folder that paths of images start at and never lead out of; that of the file they stand in when left out."""
 
     @model_validator(mode="after")
     def _text_is_not_the_label(self) -> Columns:
@@ -253,9 +321,11 @@ class DataSpec(Spec):
     """`drop-across` removes training and validation rows that stand (exactly or nearly) in a later split too;
     `drop-all` also keeps one of each within a split. They are counted and shown either way."""
     near_duplicate_similarity: float = Field(default=0.8, gt=0, le=1)
-    """Jaccard similarity of character n-grams from which two texts count as near duplicates."""
+    """Jaccard similarity of character n-grams from which two texts count as near duplicates; images count as duplicates
+    byte for byte only."""
     drop_limit: float = Field(default=0.05, ge=0, le=1)
-    """Share of unusable rows (empty, unlabeled, not text) above which the study is refused."""
+    """Share of unusable rows (empty, unlabeled, not text, a missing, broken or huge image) above which the study is
+    refused."""
 
     @field_validator("labels")
     @classmethod

@@ -8,16 +8,24 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from whichtune.errors import did_you_mean, sentence
-from whichtune.spec.backbones import BackboneSpec
+from whichtune.spec.backbones import BackboneSpec, PairBackbone
 from whichtune.spec.base import Partial, Spec, Steps, raise_misfit
 from whichtune.spec.members import kinds, specs
 from whichtune.spec.merge import deep_merge
-from whichtune.spec.method_base import BaselineBase, TunerBase
-from whichtune.spec.methods import HypothesisOnlySpec, LeadSpec, MajoritySpec, MethodSpec
+from whichtune.spec.method_base import BaselineBase, PairOn, TunerBase
+from whichtune.spec.methods import HypothesisOnlySpec, LeadSpec, MajoritySpec, MethodSpec, QuestionOnlySpec
+from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.sources import DataSpec
-from whichtune.spec.tasks import LanguageTaskBase, SummarizationSpec, TaskSpec, TextClassificationSpec
+from whichtune.spec.tasks import (
+    ImageClassificationSpec,
+    LanguageTaskBase,
+    SummarizationSpec,
+    TaskSpec,
+    TextClassificationSpec,
+)
 from whichtune.spec.trackers import TrackerSpec
 from whichtune.spec.training import ExecutionSpec, MeasureSpec, TrainingSpec
+from whichtune.spec.zero_shot import ZeroShotSpec
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 
@@ -66,13 +74,27 @@ class StudySpec(Spec):
         raise_misfit(
             crossing_faults(
                 backbones=self.backbones,
-                methods={name: (method.kind, method.on or ()) for name, method in self.methods.items()},
+                methods={name: (method.kind, named_backbones(method.on)) for name, method in self.methods.items()},
                 seeds=self.seeds,
                 reference=self.reference,
             )
         )
-        raise_misfit([*_text_faults(self), *_answer_faults(self)])
+        raise_misfit([*_text_faults(self), *_answer_faults(self), *_image_faults(self)])
         return self
+
+    def backbone(self, name: str) -> BackboneSpec:
+        """Return a backbone by its name, or by two names joined by `+`: what reads images, and what reads texts."""
+        image, plus, text = name.partition("+")
+        if not plus:
+            return self.backbones[name]
+        return PairBackbone.model_validate({"kind": "pair", "image": self.backbones[image], "text": self.backbones[text]})
+
+    def runs_on(self, method: MethodSpec) -> tuple[str, ...]:
+        """Return the names of what a method runs on: as it says itself, else every backbone; pairs where they are read."""
+        if method.on is not None:
+            return tuple(dict.fromkeys(str(one) for one in method.on))
+        pairs = self.task.reads == "pair"
+        return tuple(name for name, spec in self.backbones.items() if isinstance(spec, PairBackbone) == pairs)
 
     def training_of(self, method: MethodSpec) -> TrainingSpec:
         """Return the held settings with this method's overrides laid over them, validated, its patience filled in."""
@@ -98,8 +120,9 @@ def crossing_faults(
     known = list(backbones)
     for name, (kind, on) in methods.items():
         for at, backbone in enumerate(on):
-            if backbone not in known:
-                yield ("methods", name, "on", at), _unknown("backbone", str(backbone), known)
+            for one in str(backbone).split("+"):
+                if one not in known:
+                    yield ("methods", name, "on", at), _unknown("backbone", one, known)
         if not known and kind in _TUNERS:
             yield ("methods", name), f"{kind} needs a backbone; add one under `backbones`"
     for at, seed in enumerate(seeds):
@@ -109,8 +132,9 @@ def crossing_faults(
         method, _, backbone = candidate.partition("@")
         if method.partition("[")[0] not in methods:
             yield ("reference", candidate), _unknown("method", method, methods)
-        if backbone and backbone not in known:
-            yield ("reference", candidate), _unknown("backbone", backbone, known)
+        for one in backbone.split("+") if backbone else ():
+            if one not in known:
+                yield ("reference", candidate), _unknown("backbone", one, known)
 
 
 def _text_faults(study: StudySpec) -> Iterator[tuple[Steps, str]]:
@@ -118,9 +142,10 @@ def _text_faults(study: StudySpec) -> Iterator[tuple[Steps, str]]:
     kind, pair = study.task.kind, study.data.columns.pair
     if study.task.texts == 2 and pair is None:
         yield ("data", "columns"), f"{kind} reads two texts: name the column of the second with `pair`"
-    if study.task.texts == 1 and pair is not None:
+    if study.task.texts in (0, 1) and pair is not None:
         remedy = "leave `pair` out, or set `task: {kind: pair-classification}`"
-        yield ("data", "columns", "pair"), f"{kind} reads one text; {remedy}"
+        read = "one text" if study.task.texts else "images alone"
+        yield ("data", "columns", "pair"), f"{kind} reads {read}; {remedy}"
     for name, method in study.methods.items():
         if isinstance(method, HypothesisOnlySpec) and pair is None:
             remedy = "leave it out, or set `task: {kind: pair-classification}`"
@@ -144,6 +169,39 @@ def _answer_faults(study: StudySpec) -> Iterator[tuple[Steps, str]]:
         yield ("training", "class_weights"), f"{kind} learns words and has no classes to weigh; leave it out"
     if texts and training.sampling != "shuffled":
         yield ("training", "sampling"), f"{kind} has no classes to draw by; leave it out"
+
+
+def _image_faults(study: StudySpec) -> Iterator[tuple[Steps, str]]:
+    """Say where methods and backbones do not go with what the task gives: texts, images, or both."""
+    kind, reads = study.task.kind, study.task.reads
+    for name, spec in study.backbones.items():
+        if isinstance(spec, PairBackbone) and reads != "pair":
+            yield ("backbones", name), f"a pair reads an image and a text, and {kind} gives {reads}s alone"
+    for name, method in study.methods.items():
+        at: Steps = ("methods", name)
+        if isinstance(method, QuestionOnlySpec) and reads != "pair":
+            yield at, f"question-only reads the question about an image, and {kind} has none; leave it out"
+        if isinstance(method, PromptingSpec) and reads != "text":
+            yield at, f"prompting asks a language model, which reads no images; use another method for {kind}"
+        if isinstance(method, ZeroShotSpec) and not isinstance(study.task, ImageClassificationSpec):
+            yield at, f"zero-shot compares images with class names; it answers image-classification, not {kind}"
+        if isinstance(method, TunerBase) and reads != "pair" and method.fusion != "concat":
+            yield (*at, "fusion"), f"puts an image and a text together, and {kind} has one of them; leave it out"
+        if isinstance(method, BaselineBase):
+            continue
+        for place, one in enumerate(method.on or ()):
+            paired = isinstance(one, PairOn) or isinstance(study.backbones.get(str(one)), PairBackbone)
+            if paired and reads != "pair":
+                yield (*at, "on", place), f"is a pair, and {kind} gives {reads}s alone; name one backbone"
+            if not paired and reads == "pair":
+                yield (*at, "on", place), f"{kind} is read by two: `on: [{{image: {one}, text: ...}}]`"
+        if reads == "pair" and not study.runs_on(method):
+            yield at, f"{kind} is read by a pair: give `on: [{{image: ..., text: ...}}]`, or a backbone of `kind: pair`"
+
+
+def named_backbones(on: Iterable[str | PairOn] | None) -> tuple[str, ...]:
+    """Return what a method names that it runs on; the two of a pair joined by `+`."""
+    return tuple(str(one) for one in on or ())
 
 
 _TUNERS = {kind for member in specs(MethodSpec) if not issubclass(member, BaselineBase) for kind in kinds(member)}

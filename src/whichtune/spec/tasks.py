@@ -11,30 +11,60 @@ from whichtune.spec.decoding import DecodingSpec
 from whichtune.spec.prompts import PromptSpec
 
 Scoring = Literal["generation", "likelihood"]
+Reads = Literal["text", "image", "pair"]
+"""What a model is given: texts, images, or an image and a text, each read by an encoder of its own."""
 Answers = Literal["labels", "texts"]
 
 
-class TextClassificationSpec(Spec):
+class TaskBase(Spec):
+    """What every task says of its rows."""
+
+    reads: ClassVar[Reads] = "text"
+    texts: ClassVar[int | None] = 1
+    """Texts of a row; None where rows may have one or two."""
+    answers: ClassVar[Answers] = "labels"
+
+
+class TextClassificationSpec(TaskBase):
     """One label for one text."""
 
-    texts: ClassVar[int | None] = 1
-    answers: ClassVar[Answers] = "labels"
     kind: Literal["text-classification"]
     metric: Literal["accuracy", "macro_f1", "weighted_f1", "loss"] = "accuracy"
     """The metric that choices and comparisons use; all are reported."""
 
 
-class PairClassificationSpec(Spec):
+class PairClassificationSpec(TaskBase):
     """One label for two texts: inference, paraphrase, an answer to a question."""
 
     texts: ClassVar[int | None] = 2
-    answers: ClassVar[Answers] = "labels"
     kind: Literal["pair-classification"]
     metric: Literal["accuracy", "macro_f1", "weighted_f1", "loss"] = "accuracy"
     """The metric that choices and comparisons use; all are reported."""
 
 
-class LanguageTaskBase(Spec):
+class ImageClassificationSpec(TaskBase):
+    """One label for one image."""
+
+    reads: ClassVar[Reads] = "image"
+    texts: ClassVar[int | None] = 0
+    kind: Literal["image-classification"]
+    metric: Literal["accuracy", "top5_accuracy", "macro_f1", "weighted_f1", "loss"] = "accuracy"
+    """The metric that choices and comparisons use; all are reported."""
+
+
+class VisualQuestionAnsweringSpec(TaskBase):
+    """One of a closed set of answers to a question about an image.
+
+    Image and question are read by an encoder each; a head over both chooses the answer (`fusion` of the method).
+    """
+
+    reads: ClassVar[Reads] = "pair"
+    kind: Literal["visual-question-answering"]
+    metric: Literal["accuracy", "top5_accuracy", "macro_f1", "weighted_f1", "loss"] = "accuracy"
+    """The metric that choices and comparisons use; all are reported."""
+
+
+class LanguageTaskBase(TaskBase):
     """A task that a causal language model answers in words, behind a prompt.
 
     Tuners train on the prompt of a row followed by its answer, the loss on the answer alone. While training,
@@ -57,7 +87,6 @@ class LanguageTaskBase(Spec):
 class InstructionClassificationSpec(LanguageTaskBase):
     """One label for a row, given as a word behind a prompt."""
 
-    answers: ClassVar[Answers] = "labels"
     room: ClassVar[int] = 16
     kind: Literal["instruction-classification"]
     metric: Literal["accuracy", "macro_f1", "weighted_f1", "loss"] = "accuracy"
@@ -87,6 +116,8 @@ class QuestionAnsweringSpec(LanguageTaskBase):
 TaskSpec = Annotated[
     TextClassificationSpec
     | PairClassificationSpec
+    | ImageClassificationSpec
+    | VisualQuestionAnsweringSpec
     | InstructionClassificationSpec
     | SummarizationSpec
     | QuestionAnsweringSpec,

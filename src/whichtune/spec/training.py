@@ -112,6 +112,8 @@ class ExecutionSpec(Spec):
     """Rows a forward pass when predicting."""
     attention: Literal["sdpa", "eager"] = "sdpa"
     """Attention kernel."""
+    reuse_features: bool = True
+    """Run a frozen trunk once over every row, and train a head alone on what is kept; probes measure without it."""
     check: bool = True
     """Reload each adapter in a clean process and compare its logits before the trial counts as done."""
 

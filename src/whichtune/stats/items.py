@@ -9,6 +9,7 @@ import numpy as np
 from whichtune.errors import RecordError
 from whichtune.records.predictions import Predictions
 from whichtune.stats.counting import Floats, Indices
+from whichtune.stats.metrics import TOP_LABELS
 
 
 def index_answers(predictions: Predictions, labels: Sequence[str]) -> tuple[Indices, Indices]:
@@ -34,6 +35,12 @@ def match_likelihoods(predictions: Predictions, labels: Sequence[str]) -> Floats
         )
     likeliest = [named[place] for place in shares.argmax(axis=1)] if len(shares) else []
     return np.array([own == gold for own, gold in zip(likeliest, predictions.gold, strict=True)], np.float64)
+
+
+def match_top(predictions: Predictions) -> Floats | None:
+    """Return 1 where the gold label is among the likeliest few, else 0, [n]; None where ranks are not known."""
+    ranks = predictions.gold_rank
+    return None if ranks is None else (ranks < TOP_LABELS).astype(np.float64)
 
 
 def match_answers(predictions: Predictions) -> Floats:

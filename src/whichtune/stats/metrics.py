@@ -40,6 +40,12 @@ CLASSIFICATION = (
 )
 """Metrics of classification, in the order in which they are shown."""
 
+TOP_LABELS = 5
+"""An answer is right in the top-5 accuracy if the gold label is among so many likeliest ones."""
+TOP5_ACCURACY = Metric("top5_accuracy", "top-5 accuracy", "higher", "share", per_item=True, binary=True)
+RANKED = (CLASSIFICATION[0], TOP5_ACCURACY, *CLASSIFICATION[1:])
+"""Metrics of classification among so many labels that the likeliest few say something."""
+
 INSTRUCTION = (
     *CLASSIFICATION,
     Metric("likelihood_accuracy", "accuracy by likelihood", "higher", "share", per_item=True, binary=True),
@@ -65,7 +71,7 @@ ANSWERING = (Metric("exact_match", "exact match", "higher", "share", per_item=Tr
 """Metrics of answers that are right or wrong, in the order in which they are shown."""
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
-    {metric.name: metric for metric in (*INSTRUCTION, *SUMMARIZATION, *ANSWERING)}
+    {metric.name: metric for metric in (*RANKED, *INSTRUCTION, *SUMMARIZATION, *ANSWERING)}
 )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from whichtune.records.predictions import Predictions
 from whichtune.stats import counting
 from whichtune.stats.counting import ClassCounts, Floats, Indices, count_classes, divide, f1
-from whichtune.stats.items import index_answers, match_answers, match_likelihoods, word_counts
+from whichtune.stats.items import index_answers, match_answers, match_likelihoods, match_top, word_counts
 from whichtune.stats.metrics import find_metric
 from whichtune.stats.rouge import score_rouge
 from whichtune.stats.sums import mean_loss
@@ -24,7 +24,7 @@ def psi(predictions: Predictions, labels: Sequence[str], metric: str) -> tuple[f
     """Return the metric of one trial and its per-item scores [n], both turned so that higher is better.
 
     None where the metric has no scores of single items (calibration error), where a loss is not finite or where a row
-    has no likelihoods.
+    has no likelihoods or ranks.
     """
     if not find_metric(metric).per_item or not predictions.ids:
         return None
@@ -42,6 +42,8 @@ def _score_items(predictions: Predictions, labels: Sequence[str], metric: str) -
     if metric == "accuracy":
         gold, parsed = index_answers(predictions, labels)
         return (gold == parsed).astype(np.float64)
+    if metric == "top5_accuracy":
+        return match_top(predictions)
     if metric == "likelihood_accuracy":
         return match_likelihoods(predictions, labels)
     if metric == "exact_match":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import starmap
 
 import numpy as np
@@ -12,8 +13,17 @@ from whichtune.records.predictions import Predictions
 from whichtune.records.trial import ClassFigures, MetricValue, SplitScores
 from whichtune.stats import counting
 from whichtune.stats.counting import ClassCounts, Floats, as_indices, count_classes, count_confusion
-from whichtune.stats.items import index_answers, match_answers, match_likelihoods, word_counts
-from whichtune.stats.metrics import ANSWERING, INSTRUCTION, SUMMARIZATION, Metric, order_metrics
+from whichtune.stats.items import index_answers, match_answers, match_likelihoods, match_top, word_counts
+from whichtune.stats.metrics import (
+    ANSWERING,
+    INSTRUCTION,
+    RANKED,
+    SUMMARIZATION,
+    TOP5_ACCURACY,
+    TOP_LABELS,
+    Metric,
+    order_metrics,
+)
 from whichtune.stats.rouge import score_rouge
 from whichtune.stats.sums import CalibrationSums, add_in_order, mean_loss, mean_or_none
 
@@ -66,16 +76,27 @@ class StreamingClassification:
 
 
 def score_predictions(predictions: Predictions, labels: Sequence[str], first_metric: str = "accuracy") -> SplitScores:
-    """Compute every score of one split from its predictions, the first metric first."""
+    """Compute every score of one split from its predictions, the first metric first.
+
+    The top-5 accuracy is among them where there are more labels than that and their ranks are known, and where it is
+    asked for.
+    """
     total = StreamingClassification(len(labels))
     gold, parsed = index_answers(predictions, labels)
     total.update(gold, parsed, predictions.confidence, predictions.loss)
-    return total.scores(labels, first_metric)
+    top = TOP5_ACCURACY.name
+    matched = match_top(predictions)
+    if first_metric != top and (matched is None or len(labels) <= TOP_LABELS):
+        return total.scores(labels, first_metric)
+    scores = total.scores(labels)
+    values = {value.name: value.value for value in scores.metrics} | {top: None if matched is None else _mean(matched)}
+    scores.metrics = [_value(metric, values) for metric in order_metrics(first_metric, RANKED)]
+    return scores
 
 
 def score_instruction(predictions: Predictions, labels: Sequence[str], first_metric: str = "accuracy") -> SplitScores:
     """Compute every score of classification by instruction; without likelihoods there is no accuracy by them."""
-    scores = score_predictions(predictions, labels)
+    scores = score_predictions(replace(predictions, gold_rank=None), labels)
     values = {value.name: value.value for value in scores.metrics}
     matched = match_likelihoods(predictions, labels)
     values["likelihood_accuracy"] = None if matched is None else _mean(matched)

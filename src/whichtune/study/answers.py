@@ -20,14 +20,19 @@ _BREAKS = ("\t", "\r", "\n")
 
 
 def lay_out_answers(rows: NewRows, answers: Predictions | None, *, gold: bool = False) -> Columns:
-    """Put answers beside their rows: id, texts, answer, confidence, a probability a label; empty where there is none.
+    """Put answers beside their rows: id, image, texts, answer, confidence, probabilities; empty where there is none.
 
     Where answers are written, the completion stands behind what was read off it; where they are no labels, there is no
     confidence.
     """
     found = iter(range(len(answers.ids)) if answers is not None else ())
     places = [None if one is None else next(found) for one in rows.examples]
-    columns: Columns = {"id": list(rows.ids), "text": list(rows.texts)}
+    columns: Columns = {"id": list(rows.ids)}
+    shown = any(image is not None for image in rows.images)
+    if shown:
+        columns["image"] = list(rows.images)
+    if not shown or any(text is not None for text in rows.texts):
+        columns["text"] = list(rows.texts)
     if any(pair is not None for pair in rows.pairs):
         columns["pair"] = list(rows.pairs)
     if gold:
@@ -131,7 +136,7 @@ def _write_parquet(path: Path, columns: Columns) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    words = {"id", "text", "pair", "gold", "prediction", "completion", "reason"}
+    words = {"id", "image", "text", "pair", "gold", "prediction", "completion", "reason"}
     kinds = {name: pa.string() if name in words else pa.float32() for name in columns}
     table = pa.table({name: pa.array(values, kinds[name]) for name, values in columns.items()})
     with writing(path) as temporary:

@@ -53,9 +53,9 @@ class Bench:
         return told
 
     def _load(self, adapter: Path, name: str) -> Backbone:
-        key = name, request_load(load_card(adapter).method, self.spec.execution.attention)
+        key = name, request_load(load_card(adapter).method, self.spec.execution.attention, self.spec.task.reads)
         if key not in self.loaded:
-            self.loaded = {key: load_backbone(self.spec.backbones[name], key[1])}
+            self.loaded = {key: load_backbone(self.spec.backbone(name), key[1])}
         return self.loaded[key]
 
 

@@ -14,7 +14,8 @@ from whichtune.data.examples import DataSet
 from whichtune.engine.adapter import SAMPLE_ROWS, AdapterCard, save_adapter
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.batches import plan_steps
-from whichtune.engine.build import build_assembly, request_load
+from whichtune.engine.build import build_assembly
+from whichtune.engine.features import trains_head_alone, with_features
 from whichtune.engine.fit import Listener
 from whichtune.engine.guards import fitting_in_memory, require_room
 from whichtune.engine.optimizing import Arithmetic
@@ -22,12 +23,13 @@ from whichtune.engine.trial import EVALUATED, CurveWriter, Material, Outcome, Tu
 from whichtune.engine.weighting import weigh_classes
 from whichtune.engine.writing import require_words_fit
 from whichtune.errors import DoesNotFitError, InputError, TrialError, UnsupportedError
+from whichtune.fetch.cache import cache_root
 from whichtune.measure.clock import PhaseClock
 from whichtune.measure.device import describe_device, synchroniser
 from whichtune.measure.environment import read_git, read_versions
 from whichtune.measure.memory import choose_meter
 from whichtune.models.backbone import LoadRequest
-from whichtune.models.batch import Encoded
+from whichtune.models.batch import EncodedRows
 from whichtune.models.count import count_parameters
 from whichtune.records.folder import StudyFolder, TrialFolder
 from whichtune.records.predictions import write_predictions
@@ -66,7 +68,7 @@ class Desk:
 
     def request(self, planned: Planned) -> LoadRequest:
         """How the planned method needs its backbone."""
-        return request_load(planned.method, self.shared.study.execution.attention)
+        return self.shared.request(planned.method)
 
     def tell_trackers(self, tell: Callable[[TrialRecord], None], record: TrialRecord) -> None:
         """Start or end a trial of the trackers, outside its clocks."""
@@ -154,7 +156,8 @@ def open_record(desk: Desk, planned: Planned, identity: dict[str, Any]) -> Trial
     fingerprints = {"data": identity["data"]}
     if planned.backbone is not None:
         fingerprints |= {"weights": identity["backbone"]["weights"], "tokenizer": identity["tokenizer"]}
-    kernel = {"attention": study.execution.attention, "evaluation_batch": study.execution.evaluation_batch}
+    execution = study.execution
+    kernel = {name: getattr(execution, name) for name in ("attention", "evaluation_batch", "reuse_features")}
     return TrialRecord(
         id=trial_id(identity),
         study=study.name,
@@ -221,6 +224,9 @@ def _run_tuner(desk: Desk, planned: Planned, record: TrialRecord, given: tuple[M
         with folder.curve.open("w", encoding="utf-8") as handle:
             listeners = (CurveWriter(handle), *desk.listeners)
             size = shared.study.execution.evaluation_batch
+            if shared.study.execution.reuse_features and trains_head_alone(assembly):
+                with clock.phase("encode"):
+                    material = with_features(assembly, material, size, training.precision, cache_root())
             trial = TunerTrial(assembly, material, method, training, clock, size, listeners)
             _keep_outcome(desk, record, folder, trial.run())
         with clock.phase("save"):
@@ -237,7 +243,7 @@ def _save(desk: Desk, planned: Planned, assembly: Assembly, folder: TrialFolder)
     assert planned.backbone is not None  # noqa: S101
     training = study.training_of(planned.method)
     card = AdapterCard(
-        backbone=study.backbones[planned.backbone],
+        backbone=study.backbone(planned.backbone),
         weights=assembly.backbone.fingerprint,
         method=planned.method,
         task=study.task,
@@ -268,7 +274,7 @@ def _watch_warmup(record: TrialRecord, training: TrainingSpec, material: Materia
         record.traps.append(f"warm-up lasts {training.warmup:g} steps of {steps}: the peak rate is never reached")
 
 
-def _keep_cuts(record: TrialRecord, data: DataSet, rows: Mapping[str, Encoded]) -> None:
+def _keep_cuts(record: TrialRecord, data: DataSet, rows: Mapping[str, EncodedRows]) -> None:
     for split, encoded in rows.items():
         examples = data.examples[split]
         record.cuts[split] = encoded.cut

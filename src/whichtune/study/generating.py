@@ -272,4 +272,6 @@ def _encode_asked(answerer: Answerer, texts: Sequence[str], *, two: bool) -> Enc
             told = f"prompt {place}: the trial reads two texts, with a tab between them"
             raise DataError(told, value=text, remedy="write both")
         rows.append(Example(str(place), NEW, first, None, f"prompt {place}", second if two else None))
-    return answerer.encode(rows).prompts()
+    encoded = answerer.encode(rows)
+    assert isinstance(encoded, Encoded)  # noqa: S101 - what is written is text
+    return encoded.prompts()

@@ -1,17 +1,20 @@
-"""Rows that a finished trial has not seen: read from a file, sifted, each kept in its place."""
+"""Rows that a finished trial has not seen: read from a file or a folder of images, sifted, each kept in its place."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from whichtune.data.cleaning import judge_text, read_answer, read_gold, read_label
+from whichtune.data.cleaning import read_answer, read_gold, read_label
 from whichtune.data.examples import Example
 from whichtune.data.reading import Reading, read_file
+from whichtune.data.rows import Content, find_images
+from whichtune.data.sources.image_folder import list_images, read_classes
 from whichtune.data.tables import Table
 from whichtune.errors import DataError, did_you_mean
+from whichtune.fetch.pictures import SUFFIXES
 
 NEW = "new"
 
@@ -20,12 +23,21 @@ NEW = "new"
 class Wanted:
     """Which columns of a file are read; None for what is not."""
 
-    text: str = "text"
+    text: str | None = "text"
+    """None where rows are images alone; then a folder of them, a pattern or a single one serves as a file does."""
     label: str | None = None
     pair: str | None = None
     id: str | None = None
     must_have_id: bool = False
     """Whether a file without the id's column is refused; otherwise a row's place is its id there."""
+    image: str | None = None
+    """Column of paths of images."""
+    image_root: Path | None = None
+    """Folder they start at; that of the file when None."""
+
+    def count_texts(self, *, two: bool) -> int:
+        """Return how many texts a row has."""
+        return 0 if self.text is None else 2 if two else 1
 
 
 @dataclass
@@ -37,10 +49,13 @@ class NewRows:
     texts: list[str | None] = field(default_factory=list)
     pairs: list[str | None] = field(default_factory=list)
     """Second texts, where rows have two."""
+    images: list[str | None] = field(default_factory=list)
+    """Paths of images as they were given, where rows have one."""
     examples: list[Example | None] = field(default_factory=list)
     """None for a row that cannot be answered."""
     reasons: list[str | None] = field(default_factory=list)
-    """Why a row cannot be answered or scored: `empty`, `not-text`, `unlabeled`, `no-answer`."""
+    """Why a row cannot be answered or scored: `empty`, `not-text`, `unlabeled`, `no-answer`, `no-image-file`,
+    `not-an-image`, `broken-image`, `huge-image`."""
     encoding: str | None = None
 
     @property
@@ -54,14 +69,19 @@ class NewRows:
         return dict(Counter(reason for reason in self.reasons if reason is not None))
 
     def add(self, identity: str, text: object, pair: object, origin: str, *, two: bool, gold: str | None) -> None:
-        """Add one row; what is no text keeps its place."""
-        reason = judge_text(text) or (judge_text(pair) if two else None)
+        """Add one row of texts; what is no text keeps its place."""
+        content = Content(text, pair if two else None)
+        self.put(identity, content, origin, reason=content.judge(texts=2 if two else 1, image=False), gold=gold)
+        self.pairs[-1] = None if pair is None else str(pair)
+
+    def put(self, identity: str, content: Content, origin: str, *, reason: str | None, gold: str | None) -> None:
+        """Add one row, with the reason why it cannot be answered or None."""
         self.ids.append(identity)
-        self.texts.append(None if text is None else str(text))
-        self.pairs.append(None if pair is None else str(pair))
+        self.texts.append(None if content.text is None else str(content.text))
+        self.pairs.append(None if content.pair is None else str(content.pair))
+        self.images.append(None)
         self.reasons.append(reason)
-        second = str(pair) if two else None
-        self.examples.append(Example(identity, NEW, str(text), gold, origin, second) if reason is None else None)
+        self.examples.append(content.make(identity, NEW, gold, origin) if reason is None else None)
 
     def drop(self, place: int, reason: str) -> None:
         """Take a row out of those that are answered."""
@@ -70,7 +90,8 @@ class NewRows:
 
 def read_rows(path: Path, columns: Wanted, how: Reading, *, two: bool) -> NewRows:
     """Read rows to be answered; without a column of ids the place in the file is the id."""
-    return _gather(read_file(path, how), columns, two=two, golds=None)
+    table, columns = _read(path, columns, how, labelled=False)
+    return _gather(table, columns, two=two, golds=None)
 
 
 def read_labelled(
@@ -80,7 +101,7 @@ def read_labelled(
 
     Without `labels` gold are texts or numbers of any kind, and `unlabeled` does not count.
     """
-    table = read_file(path, how)
+    table, columns = _read(path, columns, how, labelled=True)
     values = _column(table, columns.label, "label")
     origins = map(table.origin, range(len(table)))
     if labels is None:
@@ -94,24 +115,62 @@ def read_labelled(
             rows.drop(place, "unlabeled" if labels is not None else "no-answer")
     if not rows.usable:
         what = "label" if labels is not None else "answer"
-        raise DataError(f"{table.name} has no row with text and {what}", remedy="check `--text` and `--label`")
+        content, flag = ("text", "--text") if columns.text is not None else ("an image", "--image")
+        raise DataError(f"{table.name} has no row with {content} and {what}", remedy=f"check `{flag}` and `--label`")
     return rows
 
 
 def _gather(table: Table, columns: Wanted, *, two: bool, golds: Sequence[str | None] | None) -> NewRows:
     rows = NewRows(table.name, encoding=table.encoding)
-    texts = _column(table, columns.text, "text")
+    texts = None if columns.text is None else _column(table, columns.text, "text")
     pairs = _column(table, columns.pair, "pair") if two else None
+    cells = None if columns.image is None else _column(table, columns.image, "image")
+    images = None if cells is None else find_images(table, cells)
     identities = None if columns.id is None else table.values.get(columns.id)
     if identities is None and columns.must_have_id:
         identities = _column(table, columns.id, "id")
-    for place, text in enumerate(texts):
+    for place in range(len(table)):
         origin = table.origin(place)
         own = None if identities is None else read_label(identities[place], origin, columns.id)
-        pair = None if pairs is None else pairs[place]
-        gold = None if golds is None else golds[place]
-        rows.add(own or str(table.places[place]), text, pair, origin, two=two, gold=gold)
+        content = Content(*(None if one is None else one[place] for one in (texts, pairs, images)))
+        reason = content.judge(texts=columns.count_texts(two=two), image=images is not None)
+        rows.put(own or table.key(place), content, origin, reason=reason, gold=None if golds is None else golds[place])
+        if cells is not None and cells[place] is not None:
+            rows.images[-1] = str(cells[place])
     return rows
+
+
+def _read(path: Path, columns: Wanted, how: Reading, *, labelled: bool) -> tuple[Table, Wanted]:
+    """Read a file; or, where rows are images alone, a folder of them (of class folders, where they are labelled)."""
+    alone = columns.image is not None and columns.text is None
+    if alone and (path.is_dir() or _is_pattern(path) or path.suffix.lower() in SUFFIXES):
+        if labelled and path.is_dir():
+            return read_classes(path), replace(columns, image="image", label="label", id=None, must_have_id=False)
+        if labelled:
+            raise DataError(f"{path}: images without labels", remedy="give a folder of class folders, or a table")
+        return _list(path), replace(columns, image="image", id=None, must_have_id=False)
+    root = path.parent if columns.image_root is None else columns.image_root
+    return replace(read_file(path, how), root=root), columns
+
+
+def _list(path: Path) -> Table:
+    """Return the images of a folder and all below it, those a pattern matches, or the one of that name."""
+    if path.is_dir():
+        root, names = path, list_images(path)
+    elif _is_pattern(path):
+        plain = next(place for place, part in enumerate(path.parts) if _is_pattern(Path(part)))
+        root = Path(*path.parts[:plain])
+        found = root.glob(str(Path(*path.parts[plain:])))
+        names = sorted(one.relative_to(root).as_posix() for one in found if one.suffix.lower() in SUFFIXES)
+    else:
+        root, names = path.parent, [path.name]
+    if not names:
+        raise DataError(f"no images in {path}", allowed=f"files that end in {', '.join(SUFFIXES)}")
+    return Table(root.name, ("image",), {"image": names}, range(1, len(names) + 1), root=root, keys=names)
+
+
+def _is_pattern(path: Path) -> bool:
+    return any(mark in str(path) for mark in "*?[") and not path.exists()
 
 
 def _column(table: Table, name: str | None, flag: str) -> Sequence[object]:

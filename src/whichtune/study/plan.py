@@ -9,6 +9,7 @@ from typing import Any, Literal
 from whichtune.errors import SpecError
 from whichtune.methods import BASELINES, PROMPTERS
 from whichtune.records.trial import PROTOCOL_VERSION
+from whichtune.spec.backbones import BackboneSpec, PairBackbone
 from whichtune.spec.digest import digest
 from whichtune.spec.grids import expand_grid
 from whichtune.spec.merge import deep_merge
@@ -16,12 +17,14 @@ from whichtune.spec.method_base import TunerBase
 from whichtune.spec.methods import LeadSpec, MajoritySpec, MethodSpec
 from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.study import StudySpec
-from whichtune.spec.tasks import LanguageTaskBase, SummarizationSpec
+from whichtune.spec.tasks import LanguageTaskBase, Reads, SummarizationSpec
 from whichtune.spec.training import PATIENCE
 
 Family = Literal["baseline", "prompter", "tuner"]
 NOT_IDENTITY = {"on", "grid", "training", "stream"}
 """Fields of a method entry that say where it runs, or are in the identity under another name."""
+FUSING = {"fusion", "fusion_width"}
+"""Fields that decide something only where a head reads an image and a text."""
 RATES = {"learning_rate", "head_learning_rate"}
 SAME_ANSWERS = {"gradient_checkpointing"}
 """Held settings that change the cost and not the mathematics: the record lists them, the identity leaves them out."""
@@ -64,7 +67,8 @@ def plan_study(study: StudySpec) -> list[Planned]:
     if not any(type(method) is type(bar) for method in methods.values()):
         methods = {_free_name(bar.kind, methods): bar} | methods
     candidates = [one for name, method in methods.items() for one in _candidates(study, name, method)]
-    places = {name: place for place, name in enumerate(study.backbones)}
+    names = dict.fromkeys([*study.backbones, *(one.backbone for one in candidates if one.backbone is not None)])
+    places = {name: place for place, name in enumerate(names)}
     ordered = sorted(candidates, key=lambda one: -1 if one.backbone is None else places[one.backbone])
     return [trial for one in ordered for trial in _seeds(study, one)]
 
@@ -75,7 +79,7 @@ def identity_of(planned: Planned, study: StudySpec, known: Fingerprints) -> dict
     identity: dict[str, Any] = {
         "protocol": PROTOCOL_VERSION,
         "task": study.task.model_dump(mode="json"),
-        "method": settings_of(method),
+        "method": settings_of(method, study.task.reads),
         "stream": method.stream,
         "seed": None if planned.deterministic else planned.seed,
         "data": known.data,
@@ -88,15 +92,14 @@ def identity_of(planned: Planned, study: StudySpec, known: Fingerprints) -> dict
     elif isinstance(study.task, LanguageTaskBase):
         identity["prompt"] = known.prompts[""]
     if planned.backbone is not None:
-        spec = study.backbones[planned.backbone]
+        spec = study.backbone(planned.backbone)
         if "prompt" in identity:
             identity["manners"] = known.manners[planned.backbone]
         if isinstance(method, TunerBase):
             identity["training"] = study.training_of(method).model_dump(mode="json", exclude=SAME_ANSWERS)
         identity["backbone"] = {
             "weights": known.weights[planned.backbone],
-            "dtype": spec.dtype,
-            "keep_blocks": spec.keep_blocks,
+            **_loaded_as(spec),
         }
         identity["tokenizer"] = known.tokenizers[planned.backbone]
     return identity
@@ -107,9 +110,9 @@ def trial_id(identity: dict[str, Any]) -> str:
     return digest(identity)
 
 
-def settings_of(method: MethodSpec) -> dict[str, Any]:
-    """Return the settings that decide an outcome; the order of targets does not."""
-    settings = method.model_dump(mode="json", exclude=NOT_IDENTITY)
+def settings_of(method: MethodSpec, reads: Reads = "text") -> dict[str, Any]:
+    """Return the settings that decide an outcome; the order of targets does not, nor how what is not there is fused."""
+    settings = method.model_dump(mode="json", exclude=NOT_IDENTITY | (set() if reads == "pair" else FUSING))
     for place in (settings, settings.get("config")):
         for name in ("targets", "target_modules", "feedforward_modules"):
             if isinstance(place, dict) and isinstance(place.get(name), list):
@@ -166,7 +169,7 @@ def _candidates(study: StudySpec, name: str, method: MethodSpec) -> list[Planned
     if type(method) in BASELINES:
         fixed = BASELINES[type(method)].deterministic
         return [Planned(label, name, spec, None, 0, fixed) for label, spec in expanded]
-    backbones = method.on or tuple(study.backbones)
+    backbones = study.runs_on(method)
     return [
         Planned(f"{label}@{backbone}", name, spec, backbone, 0, deterministic=not _draws(spec, study))
         for backbone in backbones
@@ -178,6 +181,14 @@ def _draws(method: MethodSpec, study: StudySpec) -> bool:
     """Whether seeds matter: to every tuner, and to a prompter that draws examples or tokens."""
     prompter = PROMPTERS.get(type(method))
     return True if prompter is None else prompter.draws(method, study.task)
+
+
+def _loaded_as(spec: BackboneSpec) -> dict[str, Any]:
+    """Return what of a backbone's spec decides its numbers beside the weights; the size of images only where given."""
+    if isinstance(spec, PairBackbone):
+        return {"image": _loaded_as(spec.image), "text": _loaded_as(spec.text)}
+    size = {} if spec.image_size is None else {"image_size": spec.image_size}
+    return {"dtype": spec.dtype, "keep_blocks": spec.keep_blocks, **size}
 
 
 def _free_name(name: str, taken: Mapping[str, MethodSpec]) -> str:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from whichtune.data.storing import read_examples
-from whichtune.engine.build import build_assembly, request_load
+from whichtune.engine.build import build_assembly
 from whichtune.engine.probe import probe, probe_prompter
 from whichtune.engine.trial import Material, TunerTrial
 from whichtune.errors import RecordError
@@ -67,7 +67,7 @@ def _measure(shared: Shared, planned: Planned) -> AloneCost:
     measure = shared.study.measure
     if not isinstance(planned.method, PromptingSpec):
         return probe(_assemble(shared, planned), measure)
-    request = request_load(planned.method, shared.study.execution.attention)
+    request = shared.request(planned.method)
     return probe_prompter(make_prompter(shared, planned, Material(shared.task, shared.data), request), measure)
 
 
@@ -75,7 +75,7 @@ def _assemble(shared: Shared, planned: Planned) -> TunerTrial:
     assert isinstance(planned.method, TunerBase)  # noqa: S101 - only tuners are probed
     assert planned.backbone is not None  # noqa: S101
     training = shared.study.training_of(planned.method)
-    request = request_load(planned.method, shared.study.execution.attention)
+    request = shared.request(planned.method)
     backbone = shared.load(planned.backbone, request)
     material = shared.material(planned.backbone, request, training.max_length)
     streams = Streams(planned.seed, planned.method.stream)

@@ -166,7 +166,7 @@ def _decided(folder: StudyFolder) -> dict[str, Any]:
 
 def _read_data(study: StudySpec, folder: StudyFolder, ledger: Ledger, watcher: Watcher) -> DataSet:
     with ledger.spending("read data"):
-        data = load_data(study.data, study.task.answers)
+        data = load_data(study.data, study.task.answers, study.task.reads)
     write_examples(folder.examples, data)
     write_text(folder.data_report, json.dumps(dataclasses.asdict(data.report), indent=1))
     watcher.on_data(data.report)
@@ -211,8 +211,8 @@ def _identify(desk: Desk, plan: Sequence[Planned]) -> list[dict[str, Any]]:
             rehearse(desk, planned)
         if planned.backbone is not None and planned.backbone not in known:
             backbone = desk.shared.load(planned.backbone, desk.request(planned))
-            encoder = backbone.encoder
-            known[planned.backbone] = backbone.fingerprint, encoder.fingerprint, encoder.manners
+            reader = backbone.reader
+            known[planned.backbone] = backbone.fingerprint, reader.fingerprint, reader.manners
     weights, tokenizers, manners = ({name: own[place] for name, own in known.items()} for place in range(3))
     prompts = fingerprint_prompts(desk.shared, plan)
     fingerprints = Fingerprints(desk.shared.data.fingerprint, weights, tokenizers, prompts, manners)

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from whichtune.data.examples import DataSet
+from whichtune.engine.build import request_load
 from whichtune.engine.encoding import encode_splits
 from whichtune.engine.trial import Material
 from whichtune.fetch.cache import cache_root
 from whichtune.models.backbone import Backbone, LoadRequest
 from whichtune.models.load import load_backbone
+from whichtune.spec.methods import MethodSpec
 from whichtune.spec.study import StudySpec
 from whichtune.tasks.contract import Task
 
@@ -60,10 +62,14 @@ class Shared:
         if self.backbone is None or self.key != (name, request):
             self.drop()
             with self.ledger.spending("load", name):
-                backbone = load_backbone(self.study.backbones[name], request)
+                backbone = load_backbone(self.study.backbone(name), request)
                 backbone.trunk.to(self.device)
             self.key, self.backbone, self.sums = (name, request), backbone, checksum(backbone.trunk)
         return self.backbone
+
+    def request(self, method: MethodSpec) -> LoadRequest:
+        """How a method needs its backbone, for what this study's task gives."""
+        return request_load(method, self.study.execution.attention, self.study.task.reads)
 
     def drop(self) -> None:
         """Forget the loaded backbone and give its memory back."""
@@ -83,9 +89,9 @@ class Shared:
         """Return the examples as token ids of a backbone's tokenizer, encoded once."""
         key = (name, max_length)
         if key not in self.materials:
-            encoder = self.load(name, request).encoder
+            reader = self.load(name, request).reader
             with self.ledger.spending("encode", name):
-                encoded = encode_splits(self.data, self.task, encoder, max_length, cache_root())
+                encoded = encode_splits(self.data, self.task, reader, max_length, cache_root())
             self.materials[key] = Material(self.task, self.data, encoded)
         return self.materials[key]
 

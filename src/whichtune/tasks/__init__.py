@@ -4,21 +4,26 @@ from typing import Any
 
 from whichtune.spec.sources import Columns
 from whichtune.spec.tasks import (
+    ImageClassificationSpec,
     InstructionClassificationSpec,
     PairClassificationSpec,
     QuestionAnsweringSpec,
     SummarizationSpec,
     TaskSpec,
     TextClassificationSpec,
+    VisualQuestionAnsweringSpec,
 )
 from whichtune.tasks.classification import TextClassification
 from whichtune.tasks.contract import Task
+from whichtune.tasks.images import ImageClassification, VisualQuestionAnswering
 from whichtune.tasks.language import InstructionClassification, QuestionAnswering, Summarization
 from whichtune.tasks.pairs import PairClassification
 
 BUILDERS: dict[type, Any] = {
     TextClassificationSpec: TextClassification,
     PairClassificationSpec: PairClassification,
+    ImageClassificationSpec: ImageClassification,
+    VisualQuestionAnsweringSpec: VisualQuestionAnswering,
     InstructionClassificationSpec: InstructionClassification,
     SummarizationSpec: Summarization,
     QuestionAnsweringSpec: QuestionAnswering,

@@ -11,13 +11,22 @@ from torch.nn import functional
 from whichtune.data.examples import Example
 from whichtune.layers.heads import HeadRequest
 from whichtune.models.batch import Encoded
-from whichtune.models.encoder import TextEncoder
 from whichtune.records.predictions import Predictions
 from whichtune.records.trial import SplitScores
 from whichtune.spec.sources import Columns
-from whichtune.spec.tasks import PairClassificationSpec, TextClassificationSpec
+from whichtune.spec.tasks import (
+    ImageClassificationSpec,
+    PairClassificationSpec,
+    TextClassificationSpec,
+    VisualQuestionAnsweringSpec,
+)
 from whichtune.stats.scores import score_predictions
+from whichtune.tasks.reading import Reader, require_texts
 from whichtune.tasks.scored import Scored, score_outputs, score_shares, tabulate_scored
+
+ClassificationSpec = (
+    TextClassificationSpec | PairClassificationSpec | ImageClassificationSpec | VisualQuestionAnsweringSpec
+)
 
 
 class Classification:
@@ -25,7 +34,7 @@ class Classification:
 
     def __init__(
         self,
-        spec: TextClassificationSpec | PairClassificationSpec,
+        spec: ClassificationSpec,
         labels: tuple[str, ...],
         columns: Columns | None = None,
     ) -> None:
@@ -81,6 +90,6 @@ class Classification:
 class TextClassification(Classification):
     """One label for one text."""
 
-    def encode(self, examples: Sequence[Example], encoder: TextEncoder, max_length: int) -> Encoded:
+    def encode(self, examples: Sequence[Example], reader: Reader, max_length: int) -> Encoded:
         """Turn texts into token ids, cut to `max_length` tokens."""
-        return encoder.encode([example.text for example in examples], self.targets(examples), max_length)
+        return require_texts(reader).encode([example.text for example in examples], self.targets(examples), max_length)

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from whichtune.data.examples import Example
 from whichtune.layers.heads import HeadRequest
-from whichtune.models.batch import Encoded
-from whichtune.models.encoder import TextEncoder
+from whichtune.models.batch import EncodedRows
 from whichtune.records.predictions import Predictions
 from whichtune.records.trial import SplitScores
 from whichtune.spec.tasks import TaskSpec
 from whichtune.tasks.asking import Asking
+from whichtune.tasks.reading import Reader
 from whichtune.tasks.scored import Scored
 
 
@@ -38,8 +38,8 @@ class Task(Protocol):
         """Gold answers as indices, -1 where they are not known."""
         ...
 
-    def encode(self, examples: Sequence[Example], encoder: TextEncoder, max_length: int) -> Encoded:
-        """Token ids of the examples, of at most `max_length` tokens each; targets of -1 where gold is not known."""
+    def encode(self, examples: Sequence[Example], reader: Reader, max_length: int) -> EncodedRows:
+        """The examples as their model reads them, texts of at most `max_length` tokens; targets of -1 without gold."""
         ...
 
     def count(self, targets: Tensor, weights: Tensor | None = None) -> float:

@@ -13,7 +13,6 @@ from whichtune.data.examples import Example
 from whichtune.errors import SpecError
 from whichtune.layers.heads import HeadRequest
 from whichtune.models.batch import Encoded
-from whichtune.models.encoder import TextEncoder
 from whichtune.records.predictions import Predictions
 from whichtune.records.trial import SplitScores
 from whichtune.spec.sources import Columns
@@ -25,6 +24,7 @@ from whichtune.spec.tasks import (
 from whichtune.stats.scores import score_answers, score_instruction, score_summaries
 from whichtune.tasks.answers import tabulate_texts
 from whichtune.tasks.asking import Asking, encode_asked, make_asking
+from whichtune.tasks.reading import Reader, require_texts
 from whichtune.tasks.scored import score_shares, tabulate_scored
 
 LanguageSpec = InstructionClassificationSpec | SummarizationSpec | QuestionAnsweringSpec
@@ -55,9 +55,9 @@ class LanguageTask:
         """Return the label index of each example; -1 where it is not known, or where answers are texts."""
         return np.array([self._index.get(example.gold, -1) for example in examples], np.int64)
 
-    def encode(self, examples: Sequence[Example], encoder: TextEncoder, max_length: int) -> Encoded:
+    def encode(self, examples: Sequence[Example], reader: Reader, max_length: int) -> Encoded:
         """Encode prompts with their answers, of at most `max_length` tokens together."""
-        return encode_asked(self.asking, examples, encoder, max_length)
+        return encode_asked(self.asking, examples, require_texts(reader), max_length)
 
     def count(self, targets: Tensor, weights: Tensor | None = None) -> float:
         """Count the answers' tokens."""

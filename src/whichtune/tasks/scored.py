@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from whichtune.data.examples import Example
-from whichtune.records.predictions import Predictions
+from whichtune.records.predictions import GREATEST_RANK, Predictions
 
 KEPT_LABELS = 64
 """Up to so many labels all probabilities of a prediction are kept; beyond, the predicted one's alone."""
@@ -29,17 +29,21 @@ class Scored:
     """[B] float32: cross-entropy in nats."""
     probabilities: np.ndarray | None
     """[B, labels] float32, or None where there are too many labels to keep."""
+    gold_rank: np.ndarray | None = None
+    """[B] int16: labels before the gold one by probability (`Predictions.gold_rank`); None where a row has no gold."""
 
 
 def gather(parts: Sequence[Scored], places: Sequence[np.ndarray]) -> Scored:
     """Put the rows of many batches into the order of their places."""
     order = np.argsort(np.concatenate(places), kind="stable")
     kept = [part.probabilities for part in parts if part.probabilities is not None]
+    ranks = [part.gold_rank for part in parts if part.gold_rank is not None]
     return Scored(
         predicted=np.concatenate([part.predicted for part in parts])[order],
         confidence=np.concatenate([part.confidence for part in parts])[order],
         loss=np.concatenate([part.loss for part in parts])[order],
         probabilities=np.concatenate(kept)[order] if len(kept) == len(parts) else None,
+        gold_rank=np.concatenate(ranks)[order] if len(ranks) == len(parts) else None,
     )
 
 
@@ -50,7 +54,18 @@ def score_outputs(outputs: Tensor, targets: Tensor) -> Scored:
     losses = functional.nll_loss(log_shares, targets, ignore_index=-1, reduction="none")
     losses = losses.masked_fill(targets == -1, float("nan"))
     kept = log_shares.exp().numpy(force=True) if outputs.shape[1] <= KEPT_LABELS else None
-    return Scored(predicted.numpy(force=True), top.exp().numpy(force=True), losses.numpy(force=True), kept)
+    ranks = _rank_gold(log_shares, targets)
+    return Scored(predicted.numpy(force=True), top.exp().numpy(force=True), losses.numpy(force=True), kept, ranks)
+
+
+def _rank_gold(log_shares: Tensor, targets: Tensor) -> np.ndarray | None:
+    """Count the labels that stand before the gold one, the earlier of equally likely ones first, [B] int16."""
+    if bool((targets == -1).any()):
+        return None
+    own = log_shares.gather(1, targets[:, None])
+    earlier = torch.arange(log_shares.shape[1], device=targets.device)[None] < targets[:, None]
+    before = ~(log_shares <= own) | ((log_shares == own) & earlier)  # what is not a number stands before
+    return before.sum(dim=1).clamp(max=GREATEST_RANK).to(torch.int16).numpy(force=True)
 
 
 def score_shares(shares: np.ndarray, targets: np.ndarray) -> Scored:
@@ -70,6 +85,7 @@ def tabulate_scored(split: str, examples: Sequence[Example], scored: Scored, lab
         confidence=scored.confidence,
         loss=scored.loss,
         probabilities=scored.probabilities,
+        gold_rank=scored.gold_rank,
         group=groups_of(examples),
         labels=labels,
     )

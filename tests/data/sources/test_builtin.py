@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from whichtune.data.load import load_data
+from whichtune.data.needs import Needs
 from whichtune.data.sources import builtin
 from whichtune.errors import DataError, FetchError
 from whichtune.fetch.cache import cache_root
@@ -23,7 +24,7 @@ def rated(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("rated")
 def test_reviews_near_zero_are_left_out():
-    rows = builtin.read_movie_reviews(MovieReviewsSource(kind="movie-reviews"), Columns())
+    rows = builtin.read_movie_reviews(MovieReviewsSource(kind="movie-reviews"), Needs(Columns()))
     table = rows.parts["all"]
     assert table.values["label"] == ["positive", "negative", "positive", "negative"]
     assert table.values["text"] == [f'"text" {number}' for number in (1, 4, 6, 7)]
@@ -33,7 +34,7 @@ def test_reviews_near_zero_are_left_out():
 
 @pytest.mark.usefixtures("rated")
 def test_tweets_near_zero_are_neutral():
-    rows = builtin.read_tweets(TweetsSource(kind="tweets"), Columns(id="id"))
+    rows = builtin.read_tweets(TweetsSource(kind="tweets"), Needs(Columns(id="id")))
     middle = ["neutral", "neutral"]
     assert rows.parts["all"].values["label"] == ["positive", *middle, "negative", "neutral", "positive", "negative"]
     assert rows.parts["all"].values["id"] == [str(number) for number in range(1, 8)]
@@ -43,7 +44,7 @@ def test_tweets_near_zero_are_neutral():
 @pytest.mark.usefixtures("rated")
 def test_other_columns_are_refused():
     with pytest.raises(DataError, match="did you mean 'label'"):
-        builtin.read_tweets(TweetsSource(kind="tweets"), Columns(label="labels"))
+        builtin.read_tweets(TweetsSource(kind="tweets"), Needs(Columns(label="labels")))
 
 
 @pytest.fixture

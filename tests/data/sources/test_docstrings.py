@@ -3,6 +3,7 @@ import pytest
 from whichtune.data.cleaning import Sieve
 from whichtune.data.docstrings import harvest
 from whichtune.data.load import load_data
+from whichtune.data.needs import Needs
 from whichtune.data.sources.registry import read_source
 from whichtune.errors import DataError
 from whichtune.spec.sources import Columns, DataSpec, DocstringsSource
@@ -17,7 +18,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 def read(*packages, columns=COLUMNS):
-    return read_source(DocstringsSource(kind="docstrings", packages=packages), columns)
+    return read_source(DocstringsSource(kind="docstrings", packages=packages), Needs(columns))
 
 
 def test_numpy_gives_some_hundred_rows_that_name_their_source():
@@ -28,7 +29,7 @@ def test_numpy_gives_some_hundred_rows_that_name_their_source():
     assert "bodies of 40 words and more, rule 1, sha256 " in rows.source
     assert all(len(text.split()) >= 40 for text in table.values["text"])
     assert all(3 <= len(summary.split()) <= 30 for summary in table.values["summary"])
-    examples = Sieve(COLUMNS).sift("all", table)
+    examples = Sieve(Needs(COLUMNS)).sift("all", table)
     assert len({one.id for one in examples}) == len({one.text for one in examples}) == len(table)
     assert examples[0].gold == table.values["summary"][0]
     assert examples[0].group == "numpy"

@@ -5,6 +5,7 @@ import pytest
 
 from whichtune.data.cleaning import Sieve
 from whichtune.data.load import load_data
+from whichtune.data.needs import Needs
 from whichtune.data.sources import hub
 from whichtune.errors import DataError
 from whichtune.spec.sources import Columns, DataSpec, HubSource
@@ -60,7 +61,7 @@ def answer(monkeypatch, result):
 
 def read(**fields):
     fields = {"splits": {"train": "train", "test": "test"}} | fields
-    return hub.read_hub(HubSource(kind="hub", name="some/set", **fields), Columns())
+    return hub.read_hub(HubSource(kind="hub", name="some/set", **fields), Needs(Columns()))
 
 
 def test_the_resolved_commit_is_loaded_and_recorded(fake, monkeypatch):
@@ -86,7 +87,7 @@ def test_two_text_columns_and_a_hidden_label_come_through(fake, monkeypatch):
     sys.modules["datasets"].load_dataset = lambda *args, **kwargs: {"train": split, "test": split}
     spec = HubSource(kind="hub", name="some/set", splits={"train": "train", "test": "test"})
     columns = Columns(pair="hypothesis", group="genre")
-    kept = Sieve(columns).sift("train", hub.read_hub(spec, columns).parts["train"])
+    kept = Sieve(Needs(columns)).sift("train", hub.read_hub(spec, Needs(columns)).parts["train"])
     assert [(one.text, one.pair, one.gold, one.group) for one in kept] == [
         ("x", "a", "pos", "x"),
         ("y", "b", "neg", "x"),
@@ -146,7 +147,7 @@ def test_a_real_folder_in_the_hubs_layout_is_read(tmp_path, monkeypatch):
     for split in ("train", "test"):
         (folder / f"{split}.csv").write_text(f"text,label\n{split} one,1\n{split} two,0\n", encoding="utf-8")
     source = HubSource(kind="hub", name=str(folder), splits={"train": "train", "test": "test"})
-    rows = hub.read_hub(source, Columns())
+    rows = hub.read_hub(source, Needs(Columns()))
     assert rows.parts["test"].values == {"text": ["test one", "test two"], "label": [1, 0]}
     assert "folder sha256" in rows.source
 

@@ -1,3 +1,4 @@
+from whichtune.data.needs import Needs
 from whichtune.data.sources import package
 from whichtune.spec.sources import Columns, PackageSource
 
@@ -16,7 +17,7 @@ def test_rows_come_from_the_named_file(tmp_path, monkeypatch):
         format="tsv",
         header=False,
     )
-    rows = package.read_package(source, Columns(text="0", label="1"))
+    rows = package.read_package(source, Needs(Columns(text="0", label="1")))
     assert asked == [("some", "in/a.zip!rows.txt")]
     assert rows.parts["all"].values == {"0": ["a", "b"], "1": ["x", "y"]}
     assert rows.source == "some 1.0 (wheel, sha256 abababababab), in/a.zip!rows.txt"

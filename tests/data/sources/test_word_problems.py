@@ -6,6 +6,7 @@ from fractions import Fraction
 import pytest
 
 from whichtune.data.load import load_data
+from whichtune.data.needs import Needs
 from whichtune.data.sources.registry import read_source
 from whichtune.data.sources.word_problems import list_word_problems
 from whichtune.prompts.numbers import canonical_number, read_last_number
@@ -77,11 +78,11 @@ def test_problems_that_differ_in_numbers_alone_stand_in_one_split():
 
 def test_they_are_read_split_as_they_are():
     source = WordProblemsSource(kind="word-problems")
-    rows = read_source(source, Columns(label="answer", id="id", group="topic"))
+    rows = read_source(source, Needs(Columns(label="answer", id="id", group="topic")))
     assert {part: len(table) for part, table in rows.parts.items()} == {"train": 20, "validation": 20, "test": 60}
     assert rows.source.startswith("word-problems: 100 of our own (sha256 ")
     assert rows.parts["test"].values["answer"][0] == "22"
-    read = read_source(source, Columns(label="solution"))
+    read = read_source(source, Needs(Columns(label="solution")))
     assert read.parts["train"].values["solution"][0].endswith("The answer is 420.")
 
 

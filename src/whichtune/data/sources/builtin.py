@@ -5,12 +5,13 @@ Each line holds a number, the mean rating of twenty readers from -4 to 4, and th
 
 from __future__ import annotations
 
+from whichtune.data.needs import Needs
 from whichtune.data.reading import Reading, read_file
-from whichtune.data.sources.contract import WHOLE, Rows, wanted_columns
+from whichtune.data.sources.contract import WHOLE, Rows
 from whichtune.data.sources.package import describe_pin
 from whichtune.data.tables import Table, choose_columns
 from whichtune.fetch.pip import fetch_member
-from whichtune.spec.sources import Columns, MovieReviewsSource, PackagePin, TweetsSource
+from whichtune.spec.sources import MovieReviewsSource, PackagePin, TweetsSource
 
 VADER = PackagePin(
     package="vaderSentiment",
@@ -22,19 +23,19 @@ _FOLDER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz!hut
 _THRESHOLD = 0.5
 
 
-def read_movie_reviews(source: MovieReviewsSource, columns: Columns) -> Rows:
+def read_movie_reviews(source: MovieReviewsSource, needs: Needs) -> Rows:
     """Read the movie-review snippets with a clear rating: `negative` or `positive`."""
     del source
-    return _read_rated("movieReviewSnippets_GroundTruth.txt", "movie-reviews", columns, middle=None)
+    return _read_rated("movieReviewSnippets_GroundTruth.txt", "movie-reviews", needs, middle=None)
 
 
-def read_tweets(source: TweetsSource, columns: Columns) -> Rows:
+def read_tweets(source: TweetsSource, needs: Needs) -> Rows:
     """Read the tweets: `negative`, `neutral` or `positive`."""
     del source
-    return _read_rated("tweets_GroundTruth.txt", "tweets", columns, middle="neutral")
+    return _read_rated("tweets_GroundTruth.txt", "tweets", needs, middle="neutral")
 
 
-def _read_rated(file: str, name: str, columns: Columns, *, middle: str | None) -> Rows:
+def _read_rated(file: str, name: str, needs: Needs, *, middle: str | None) -> Rows:
     path = fetch_member(VADER, f"{_FOLDER}/{file}")
     raw = read_file(path, Reading("tsv", "utf-8", header=False))
     labels = [_class_of(float(str(score)), middle) for score in raw.values["1"]]
@@ -44,7 +45,7 @@ def _read_rated(file: str, name: str, columns: Columns, *, middle: str | None) -
         "text": [raw.values["2"][index] for index in kept],
         "label": [labels[index] for index in kept],
     }
-    chosen = choose_columns(name, tuple(whole), wanted_columns(columns))
+    chosen = choose_columns(name, tuple(whole), needs.names)
     table = Table(
         file, tuple(whole), {column: whole[column] for column in chosen}, [raw.places[index] for index in kept]
     )

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from whichtune.data.tables import Table
-from whichtune.spec.sources import Columns
 
 WHOLE = "all"
 """The part of a source that does not say how it is split."""
@@ -20,9 +19,3 @@ class Rows:
     source: str
     """The source in words, with its resolved revision or hash."""
     notes: tuple[str, ...] = field(default=())
-
-
-def wanted_columns(columns: Columns) -> tuple[str, ...]:
-    """Return the columns to read."""
-    optional = (columns.pair, columns.id, columns.group)
-    return (columns.text, columns.label, *(name for name in optional if name is not None))

@@ -9,18 +9,19 @@ from dataclasses import asdict
 
 from whichtune.data.docstrings.harvest import Docstring, Installed, find_installed, harvest, list_sources
 from whichtune.data.docstrings.prose import LEAST_BODY_WORDS, RULE_VERSION
-from whichtune.data.sources.contract import WHOLE, Rows, wanted_columns
+from whichtune.data.needs import Needs
+from whichtune.data.sources.contract import WHOLE, Rows
 from whichtune.data.tables import Table, choose_columns
 from whichtune.errors import DataError
 from whichtune.fetch.atomic import write_text
 from whichtune.fetch.cache import cache_root
 from whichtune.fetch.fingerprint import fingerprint_texts
-from whichtune.spec.sources import Columns, DocstringsSource
+from whichtune.spec.sources import DocstringsSource
 
 _NAMES = ("id", "text", "summary", "package")
 
 
-def read_docstrings(source: DocstringsSource, columns: Columns) -> Rows:
+def read_docstrings(source: DocstringsSource, needs: Needs) -> Rows:
     """Read the docstrings of each package, in the order given: columns `id`, `text`, `summary`, `package`."""
     found = {name: find_installed(name) for name in source.packages}
     there = [installed for installed in found.values() if installed is not None]
@@ -31,7 +32,7 @@ def read_docstrings(source: DocstringsSource, columns: Columns) -> Rows:
             value=", ".join(source.packages),
             remedy="name packages that are installed as Python sources (`packages`)",
         )
-    chosen = choose_columns("docstrings", _NAMES, wanted_columns(columns))
+    chosen = choose_columns("docstrings", _NAMES, needs.names)
     values: dict[str, Sequence[object]] = {name: [getattr(one, name) for one in rows] for name in chosen}
     missing = ", ".join(name for name, installed in found.items() if installed is None)
     return Rows(

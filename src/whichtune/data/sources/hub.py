@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from whichtune.data.sources.contract import Rows, wanted_columns
+from whichtune.data.needs import Needs
+from whichtune.data.sources.contract import Rows
+from whichtune.data.sources.hub_images import list_images
 from whichtune.data.tables import Table, choose_columns
 from whichtune.errors import DataError, did_you_mean
 from whichtune.fetch.fingerprint import fingerprint_folder
-from whichtune.spec.sources import Columns, HubSource
+from whichtune.spec.sources import HubSource
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def read_hub(source: HubSource, columns: Columns) -> Rows:
+def read_hub(source: HubSource, needs: Needs) -> Rows:
     """Load the splits that a source names, at one commit, which is recorded.
 
     A branch or tag is resolved first and the commit then loaded. Offline, what `datasets` has in its cache is used,
@@ -31,7 +33,10 @@ def read_hub(source: HubSource, columns: Columns) -> Rows:
         loaded = _load(source, source.name, revision or source.revision)
         revision = revision or _commit_of(loaded)
     _check_splits(source, list(loaded))
-    tables = {part: _table_of(loaded[own], f"{source.name}/{own}", columns) for part, own in source.splits.items()}
+    folder = local if local.is_dir() else None
+    tables = {
+        part: _table_of(loaded[own], f"{source.name}/{own}", needs, folder) for part, own in source.splits.items()
+    }
     where = source.name + (f" ({source.config})" if source.config else "")
     notes = () if revision else ("the commit of the data set is not known: it was read from an offline cache",)
     return Rows(tables, f"hub: {where} at {revision or 'an unknown commit'}", notes)
@@ -92,10 +97,13 @@ def _check_splits(source: HubSource, there: list[str]) -> None:
             )  # fmt: skip
 
 
-def _table_of(split: Any, name: str, columns: Columns) -> Table:
+def _table_of(split: Any, name: str, needs: Needs, own: Path | None) -> Table:
     names = tuple(split.column_names)
-    chosen = choose_columns(name, names, wanted_columns(columns))
-    values = {column: _values_of(split, column) for column in chosen}
+    chosen = choose_columns(name, names, needs.names)
+    images = needs.image if needs.image in chosen else None
+    values = {column: _values_of(split, column) for column in chosen if column != images}
+    if images is not None:
+        values[images] = list_images(split, images, name, own)
     return Table(name, names, values, range(1, len(split) + 1))
 
 

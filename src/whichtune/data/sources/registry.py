@@ -5,21 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from whichtune.data.needs import Needs
 from whichtune.data.sources.builtin import read_movie_reviews, read_tweets
 from whichtune.data.sources.contract import Rows
+from whichtune.data.sources.daquar import read_daquar
+from whichtune.data.sources.digits import read_digits
 from whichtune.data.sources.docstrings import read_docstrings
+from whichtune.data.sources.easy_vqa import read_easy_vqa
 from whichtune.data.sources.files import read_files
 from whichtune.data.sources.hub import read_hub
+from whichtune.data.sources.image_folder import read_image_folder
 from whichtune.data.sources.nli_grammar import read_nli_grammar
 from whichtune.data.sources.package import read_package
 from whichtune.data.sources.statements import read_statements
 from whichtune.data.sources.word_problems import read_word_problems
 from whichtune.spec.base import Spec
 from whichtune.spec.sources import (
-    Columns,
+    DaquarSource,
+    DigitsSource,
     DocstringsSource,
+    EasyVqaSource,
     FilesSource,
     HubSource,
+    ImageFolderSource,
     MovieReviewsSource,
     NliGrammarSource,
     PackageSource,
@@ -29,7 +37,7 @@ from whichtune.spec.sources import (
     WordProblemsSource,
 )
 
-Reader = Callable[[Any, Columns], Rows]
+Reader = Callable[[Any, Needs], Rows]
 
 READERS: dict[type[Spec], Reader] = {
     HubSource: read_hub,
@@ -41,9 +49,13 @@ READERS: dict[type[Spec], Reader] = {
     DocstringsSource: read_docstrings,
     StatementsSource: read_statements,
     WordProblemsSource: read_word_problems,
+    ImageFolderSource: read_image_folder,
+    DigitsSource: read_digits,
+    EasyVqaSource: read_easy_vqa,
+    DaquarSource: read_daquar,
 }
 
 
-def read_source(source: SourceSpec, columns: Columns) -> Rows:
+def read_source(source: SourceSpec, needs: Needs) -> Rows:
     """Read the rows of a source of any kind."""
-    return READERS[type(source)](source, columns)
+    return READERS[type(source)](source, needs)

@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from importlib.resources import files
 from itertools import zip_longest
 
-from whichtune.data.sources.contract import WHOLE, Rows, wanted_columns
+from whichtune.data.needs import Needs
+from whichtune.data.sources.contract import WHOLE, Rows
 from whichtune.data.tables import Table, choose_columns
 from whichtune.fetch.fingerprint import fingerprint_texts
-from whichtune.spec.sources import Columns, StatementsSource
+from whichtune.spec.sources import StatementsSource
 
 _NAMES = ("id", "text", "label", "topic")
 
 
-def read_statements(source: StatementsSource, columns: Columns) -> Rows:
+def read_statements(source: StatementsSource, needs: Needs) -> Rows:
     """Read the statements, true ones and false ones in turn: columns `id`, `text`, `label`, `topic`."""
     del source
     rows = list_statements()
     whole: dict[str, Sequence[object]] = dict(zip(_NAMES, map(list, zip(*rows, strict=True)), strict=True))
-    chosen = choose_columns("statements", _NAMES, wanted_columns(columns))
+    chosen = choose_columns("statements", _NAMES, needs.names)
     table = Table("statements.json", _NAMES, {name: whole[name] for name in chosen}, range(1, len(rows) + 1))
     print_ = fingerprint_texts(part for row in rows for part in row)
     return Rows({WHOLE: table}, f"statements: {len(rows)} of our own (sha256 {print_[:12]})")

@@ -3,13 +3,10 @@
 import numpy as np
 import pytest
 
-from whichtune.engine import store
-from whichtune.engine.store import fill_store
+from whichtune.fetch.store import Rows, fill_store
 
 
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    monkeypatch.setattr(store, "SHARD_ROWS", 4)
+ROWS = Rows(10, (2,), shard=4)
 
 
 def make_rows(rows):
@@ -29,7 +26,7 @@ def test_rows_are_computed_once_in_fixed_shards_and_memory_mapped(tmp_path):
 
     place = tmp_path / "deep" / "one.npy"
     for _ in range(2):
-        found = fill_store(place, 10, 2, compute)
+        found = fill_store(place, ROWS, compute)
         assert isinstance(found, np.memmap)
         assert found.dtype == np.float32
         assert not found.flags.writeable
@@ -52,9 +49,9 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, last):
         return make_rows(rows)
 
     with pytest.raises(Stopped):
-        fill_store(place, 10, 2, break_off)
+        fill_store(place, ROWS, break_off)
     assert not place.exists()
-    assert np.array_equal(fill_store(place, 10, 2, go_on), make_rows(range(10)))
+    assert np.array_equal(fill_store(place, ROWS, go_on), make_rows(range(10)))
     assert asked == [start for start in (0, 4, 8) if start >= last]
 
 
@@ -67,15 +64,15 @@ def test_a_stop_while_the_shards_are_joined_loses_none_of_them(tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(store, "_join", stop)
         with pytest.raises(Stopped):
-            fill_store(place, 10, 2, make_rows)
-    assert np.array_equal(fill_store(place, 10, 2, stop), make_rows(range(10)))
+            fill_store(place, ROWS, make_rows)
+    assert np.array_equal(fill_store(place, ROWS, stop), make_rows(range(10)))
 
 
 def test_no_rows_are_an_empty_array(tmp_path):
-    assert fill_store(tmp_path / "none.npy", 0, 3, make_rows).shape == (0, 3)
+    assert fill_store(tmp_path / "none.npy", Rows(0, (3,)), make_rows).shape == (0, 3)
 
 
 def test_rows_of_another_shape_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"rows 0 to 4: got \(4, 2\), expected \(4, 3\)"):
-        fill_store(tmp_path / "one.npy", 10, 3, make_rows)
+        fill_store(tmp_path / "one.npy", Rows(10, (3,)), make_rows)
     assert not list(tmp_path.rglob("*.npy"))
