@@ -9,13 +9,14 @@ from whichtune.cli.starter import write_starter
 from whichtune.data.reading import SUFFIXES, Reading
 from whichtune.errors import DataError, ModelError, SpecError
 from whichtune.spec.members import kinds, specs
-from whichtune.spec.methods import HypothesisOnlySpec, LeadSpec, MethodSpec
+from whichtune.spec.methods import HypothesisOnlySpec, LeadSpec, MethodSpec, QuestionOnlySpec
 from whichtune.spec.peft import PeftSpec
 from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.read import read_study
 from whichtune.spec.training import TrainingSpec
+from whichtune.spec.zero_shot import ZeroShotSpec
 
-LEFT_OUT = {HypothesisOnlySpec, LeadSpec, PeftSpec, PromptingSpec}
+LEFT_OUT = {HypothesisOnlySpec, LeadSpec, PeftSpec, PromptingSpec, QuestionOnlySpec, ZeroShotSpec}
 """Methods that need a second text, an answer in words, or an extra."""
 TEXTS = [f"this film was number {place} of the evening, and so on" for place in range(60)]
 LABELS = ["neg", "pos", "no"]

@@ -66,10 +66,59 @@ FAMILIES = {
     "resnet": {},
 }
 """Family to the fields that make its random weights wide enough to tell images apart."""
+MAPS = {"swin", "convnext", "resnet"}
+"""Families that an image passes as maps: nothing stands in front of those."""
+UNNORMED = {"clip_vision_model", "convnext", "resnet"}
+"""Families without a norm behind the last block; CLIP's and ConvNeXt's norm is of the pooled row, with the pooler."""
+NO_FORMULA = {"peft, ia3", "peft, p-tuning"}
+AS_MAPS = "an image passes a {} trunk as maps that shrink from stage to stage: nothing can stand in front of it"
+IN_FRONT = "{}: an image passes a {} trunk as maps, and nothing can stand in front of those"
+NO_LINEAR = "its layers are convolutions: the family 'resnet' has no linear projections"
+NO_WORDS = "`initialise: phrase` starts from words, and the family '{}' reads images: leave `initialise` out"
+NO_TABLE = (
+    "prompt_tuning: it starts from a table of tokens, and the family '{}' reads images; "
+    "`prompt-tuning` has visual prompts"
+)
+NO_CACHE = "prefix_tuning: {} trunks take no `past_key_values`; try `p-tuning` with `deep`"
+NOT_IN_FRONT = {
+    "prompt-tuning, phrase": NO_WORDS,
+    "peft, prompt-tuning": NO_TABLE,
+    "peft, prefix-tuning": NO_CACHE,
+}
+"""Methods that no image can have in front of its rows, though other rows can stand there."""
+
+
+def expect(method, family):
+    """Say what a cell answers: that it runs, or why not."""
+    if method == "last-layers with norm" and family in UNNORMED:
+        return f"`final_norm` is asked for, but a {family} trunk has no norm after its last block"
+    kind, tuner = METHODS[method]["kind"], METHODS[method].get("tuner")
+    if family in MAPS and kind in ("prompt-tuning", "p-tuning"):
+        return AS_MAPS.format(family)
+    if family in MAPS and tuner not in (None, "lora", "ia3"):
+        return IN_FRONT.format(tuner.replace("-", "_"), family)
+    if method in NOT_IN_FRONT:
+        return NOT_IN_FRONT[method].format(family)
+    if family == "resnet" and kind in ("lora", "qlora", "peft"):
+        return NO_LINEAR
+    if family == "convnext" and method in ("lora", "lora, mean pooling", "peft, dora", "peft, ia3"):
+        lacks = "key, value" if method == "peft, ia3" else "query, value"
+        return f"`targets`: the family 'convnext' has no {lacks}; it has mlp-in, mlp-out"
+    return "runs"
+
+
+EXPECTED = {(method, family): expect(method, family) for method in METHODS for family in FAMILIES}
+RUNNING = [cell for cell, answer in EXPECTED.items() if answer == "runs"]
+REPEATED = [
+    own[place % len(own)]
+    for place, method in enumerate(METHODS)
+    if (own := [cell for cell in RUNNING if cell[0] == method])
+]
+"""Every method on one of its families in turn."""
 LABELS = ("disc", "square")
 SIDE = 16
 """Pixels of an image a side; models size them up to their own."""
-EPOCHS = 6
+EPOCHS = 5
 
 
 @pytest.fixture(scope="module")
@@ -109,17 +158,169 @@ def load(method, family):
 TASK = build_task(ImageClassificationSpec(kind="image-classification"), LABELS)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WHICHTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def trial_of(drawn, tmp_path_factory):
     """Assemble a trial of a method on a backbone over the drawn images."""
-    cache = tmp_path_factory.mktemp("cache")
+    place = tmp_path_factory.mktemp("encoded")
 
-    def make(backbone, method, seed=1, epochs=EPOCHS):
-        training = TrainingSpec(epochs=epochs, batch_size=8, head_dropout=0.1)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("WHICHTUNE_CACHE", str(cache))
-            encoded = encode_splits(drawn, TASK, backbone.reader, 16, cache)
-        assembly = build_assembly(backbone, spec_of(method), TASK.head(), 0.1, Streams(seed, 0))
+    def make(backbone, method, seed=1):
+        training = TrainingSpec(epochs=EPOCHS, batch_size=8, head_dropout=0.1)
+        encoded = encode_splits(drawn, TASK, backbone.reader, 16, place)
+        assembly = build_assembly(backbone, spec_of(method), TASK.head(), 0.1, Streams(seed))
         return TunerTrial(assembly, Material(TASK, drawn, encoded), spec_of(method), training, PhaseClock(), 8)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def trained(trial_of, tmp_path_factory):
+    """Give any running cell, trained once, saved and taken off: what was seen on the way."""
+    folder = tmp_path_factory.mktemp("battery")
+
+    @cache
+    def train(method, family):
+        backbone = load(method, family)
+        before = copy_of(backbone)
+        trial = trial_of(backbone, method)
+        attachment, initial = trial.assembly.attachment, loss_of(trial)
+        start = {name: tensor.detach().clone() for name, tensor in attachment.trained.items()}
+        statistics = copy_of(backbone, buffers=True)
+        outcome = trial.run()
+        moved = {name for name, tensor in attachment.trained.items() if not torch.equal(tensor, start[name])}
+        stirred = {
+            f"trunk.{name}" for name, tensor in statistics.items() if not torch.equal(buffer_of(backbone, name), tensor)
+        }
+        place = folder / f"{method}-{family}"
+        save(place, trial, method, family)
+        cell = {
+            "one by one": one_by_one(trial),
+            "losses": (initial, loss_of(trial)),
+            "moved": moved,
+            "declared": set(start),
+            "stirred": stirred,
+            "saved": set(attachment.saved),
+            "counts": count_assembly(trial.assembly),
+            "outcome": outcome,
+        }
+        attachment.detach()
+        after = copy_of(backbone)
+        same = set(after) == set(before) and all(torch.equal(before[name], after[name]) for name in before)
+        hooked = any(module._forward_hooks or "forward" in vars(module) for module in backbone.trunk.modules())
+        cell["given back"] = same and not hooked
+        cell["checked"] = check_adapter(place, backbone)
+        return cell
+
+    return train
+
+
+def copy_of(backbone, buffers=False):
+    tensors = dict(backbone.trunk.named_buffers()) if buffers else backbone.trunk.state_dict()
+    return {name: tensor.clone() for name, tensor in tensors.items() if isinstance(tensor, torch.Tensor)}
+
+
+def buffer_of(backbone, name):
+    return dict(backbone.trunk.named_buffers())[name]
+
+
+def loss_of(trial):
+    batch = trial.material.encoded["train"].collate(range(24))
+    with trial.assembly.predicting(merge=False):
+        total, count = TASK.loss(trial.assembly(batch), batch.targets)
+    return float(total) / count
+
+
+def one_by_one(trial):
+    """How far the logits of images in one batch are from those of each alone, in their own spread."""
+    encoded = trial.material.encoded["train"]
+    with trial.assembly.predicting(merge=False):
+        together = trial.assembly(encoded.collate(range(6)))
+        alone = torch.cat([trial.assembly(encoded.collate([row])) for row in range(6)])
+    assert float(together.std()) > 0
+    return distance(together, alone)
+
+
+def save(place, trial, method, family):
+    card = AdapterCard(
+        backbone=backbone_of(family),
+        weights=trial.assembly.backbone.fingerprint,
+        method=spec_of(method),
+        task=TASK.spec,
+        labels=LABELS,
+        outputs=2,
+        head_dropout=0.1,
+        max_length=16,
+        seed=1,
+        stream=0,
+    )
+    save_adapter(place, trial.assembly, card, trial.material.data.examples["test"][:2])
+
+
+def test_every_tuner_is_here():
+    assert {type(spec_of(method)) for method in METHODS} == set(TUNERS)
+
+
+@pytest.mark.parametrize("method, family", [cell for cell in EXPECTED if cell not in RUNNING])
+def test_what_makes_no_sense_says_so(method, family):
+    with pytest.raises(UnsupportedError) as caught:
+        build_assembly(load(method, family), spec_of(method), TASK.head(), 0.1, Streams(1))
+    assert str(caught.value) == EXPECTED[method, family]
+
+
+@pytest.mark.parametrize("method, family", RUNNING)
+def test_fitting_lowers_the_loss(method, family, trained):
+    before, after = trained(method, family)["losses"]
+    assert after < before - 0.01
+
+
+@pytest.mark.parametrize("method, family", RUNNING)
+def test_a_batch_gives_what_each_image_gives_alone(method, family, trained):
+    assert trained(method, family)["one by one"] <= TOLERANCES["float32"]
+
+
+@pytest.mark.parametrize("method, family", RUNNING)
+def test_declared_tensors_move_and_the_backbone_is_given_back(method, family, trained):
+    cell = trained(method, family)
+    assert cell["moved"] == cell["declared"]
+    assert cell["given back"]
+
+
+@pytest.mark.parametrize("method, family", RUNNING)
+def test_statistics_of_opened_parts_alone_move_and_are_saved(method, family, trained):
+    """A frozen batch norm must not move; an opened one must be kept, or the saved model would be another."""
+    cell = trained(method, family)
+    stirs = family == "resnet" and method in {"full", "last-layers"}
+    assert bool(cell["stirred"]) == stirs
+    assert cell["stirred"] == {name for name in cell["saved"] if "running_" in name or "num_batches" in name}
+    if method == "last-layers":
+        assert all(name.startswith("trunk.encoder.stages.1.layers.1.") for name in cell["stirred"])
+
+
+@pytest.mark.parametrize("method, family", RUNNING)
+def test_theory_equals_the_measured_count(method, family, trained):
+    counts, why = trained(method, family)["counts"]
+    if method in NO_FORMULA:
+        assert counts.trainable_theory is None
+        assert "PEFT" in why
+    else:
+        assert counts.trainable_theory == counts.trainable
+
+
+@pytest.mark.parametrize("method, family", RUNNING)
+def test_saved_adapters_give_the_same_logits_on_the_backbone_given_back(method, family, trained):
+    assert trained(method, family)["checked"]["ok"]
+
+
+@pytest.mark.parametrize("method, family", REPEATED)
+def test_the_same_seed_gives_the_same_outcome_and_another_another(method, family, trained, trial_of):
+    first = trained(method, family)["outcome"].predictions[1]
+    same, other = (trial_of(load(method, family), method, seed=seed).run().predictions[1] for seed in (1, 2))
+    assert np.array_equal(first.probabilities, same.probabilities)
+    assert np.array_equal(first.loss, same.loss)
+    assert not np.array_equal(first.probabilities, other.probabilities)

@@ -5,7 +5,6 @@ import pytest
 
 from whichtune.fetch.store import Rows, fill_store
 
-
 ROWS = Rows(10, (2,), shard=4)
 
 

@@ -164,12 +164,23 @@ def test_the_longer_text_is_cut_first(encoder):
 def test_pairs_need_room_a_boundary_and_partners(encoder):
     with pytest.raises(ModelError, match="at least 5: the tokenizer adds 3 special tokens to each pair"):
         encoder.encode(["a"], np.zeros(1), 4, ["b"])
-    bare = copy_tokenizer(encoder.tokenizer)
-    bare.post_processor = processors.ByteLevel()
-    with pytest.raises(ModelError, match="puts no token between two texts"):
-        TextEncoder(bare, 259).encode(["a"], np.zeros(1), 8, ["b"])
     with pytest.raises(ValueError, match="2 texts, 1 second texts and 2 targets"):
         encoder.encode(["a", "b"], np.zeros(2), 8, ["c"])
+
+
+@pytest.mark.parametrize("around", [processors.ByteLevel(), None])
+def test_a_line_break_stands_between_texts_where_the_tokenizer_has_no_form_for_two(encoder, around):
+    bare = copy_tokenizer(encoder.tokenizer)
+    bare.post_processor = around or processors.TemplateProcessing(
+        single="[CLS] $A", pair="[CLS] $A $B:1", special_tokens=[("[CLS]", 0)]
+    )
+    reader = TextEncoder(bare, 259, segments=True)
+    encoded = reader.encode(["abcdefgh", "a"], np.zeros(2), 7, ["xy", "b"])
+    front = [] if around else [0]
+    rows = [bare.encode(text, add_special_tokens=False).ids for text in ("abcd\nxy" if around else "abc\nxy", "a\nb")]
+    assert [encoded.row(place).tolist() for place in range(2)] == [front + row for row in rows]
+    assert encoded.over_long == (0,)
+    assert bare.post_processor.__class__ is (around or processors.TemplateProcessing("$A", "$A $B", [])).__class__
 
 
 def test_chunks_of_pairs_change_nothing(monkeypatch):

@@ -139,7 +139,9 @@ def reason_on_images(tuner: str, anatomy: Anatomy) -> str | None:
     if notes.place != "modules" and anatomy.form == "maps":
         return f"{tuner}: an image passes a {anatomy.family} trunk as maps, and nothing can stand in front of those"
     if tuner == "prompt_tuning" or notes.targets == ("tokens",):
-        return f"{tuner}: it starts from a table of tokens, and the family '{anatomy.family}' reads images; {OWN_PROMPTS}"
+        return (
+            f"{tuner}: it starts from a table of tokens, and the family '{anatomy.family}' reads images; {OWN_PROMPTS}"
+        )
     if notes.place == "keys":
         return f"{tuner}: {anatomy.family} trunks take no `past_key_values`; try `p-tuning` with `deep`"
     return None

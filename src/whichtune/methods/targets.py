@@ -47,7 +47,8 @@ def resolve_targets(backbone: Backbone, asked: Sequence[str]) -> list[Target]:
 
 def find_lacking(anatomy: Anatomy, asked: Sequence[str]) -> str | None:
     """Say which words of those asked for a family has no projection of; None where it has them, or where names of
-    modules are asked for, which are looked up when attaching."""
+    modules are asked for, which are looked up when attaching.
+    """
     if not anatomy.projections:
         return f"its layers are convolutions: the family '{anatomy.family}' has no linear projections"
     told = {word: GROUPS.get(word, (word,)) for word in asked if word in GROUPS or word in WORDS}

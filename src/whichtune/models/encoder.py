@@ -68,7 +68,8 @@ class TextEncoder:
         """Encode texts with their special tokens; longer ones are cut to `max_length` tokens and counted.
 
         With `pairs`, the second text of each row, both stand in one row in the form of the tokenizer's own template
-        (BERT: `[CLS] a [SEP] b [SEP]`, RoBERTa: `<s> a </s></s> b </s>`), and the longer text is cut first: a token
+        (BERT: `[CLS] a [SEP] b [SEP]`, RoBERTa: `<s> a </s></s> b </s>`), or with a line break between them where it has
+        none (GPT-2, Llama), and the longer text is cut first: a token
         at a time off whichever has more, until the row fits.
         """
         if len(texts) != len(targets) or (pairs is not None and len(pairs) != len(texts)):
@@ -100,17 +101,21 @@ class TextEncoder:
         if self.max_positions is not None and max_length > self.max_positions:
             allowed = f"at most {self.max_positions}, the positions of the model"
             raise ModelError("max_length", value=max_length, allowed=allowed, remedy="lower `max_length`")
-        special, texts = self.tokenizer.num_special_tokens_to_add(pairs), 2 if pairs else 1
-        if pairs and special == self.tokenizer.num_special_tokens_to_add(False):
-            remedy = "choose a backbone whose tokenizer has a template for pairs"
-            raise ModelError("the tokenizer puts no token between two texts", remedy=remedy)
+        tokenizer = copy_tokenizer(self.tokenizer)
+        if pairs and not self._has_pairs:
+            set_line_between(tokenizer)
+        special, texts = tokenizer.num_special_tokens_to_add(pairs), 2 if pairs else 1
         if max_length < special + texts:
             of = "pair" if pairs else "text"
             allowed = f"at least {special + texts}: the tokenizer adds {special} special tokens to each {of}"
             raise ModelError("max_length", value=max_length, allowed=allowed)
-        tokenizer = copy_tokenizer(self.tokenizer)
         tokenizer.enable_truncation(max_length, strategy="longest_first", direction=self.cut_side)
         return tokenizer
+
+    @property
+    def _has_pairs(self) -> bool:
+        """Whether the tokenizer has a form of its own for two texts, with something between them."""
+        return self.tokenizer.num_special_tokens_to_add(True) > self.tokenizer.num_special_tokens_to_add(False)
 
     def require_known(self, tokens: np.ndarray) -> None:
         """Raise where a token id has no row in the model's table."""
@@ -129,6 +134,30 @@ def copy_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
     fresh.no_truncation()
     fresh.no_padding()
     return fresh
+
+
+def set_line_between(tokenizer: Tokenizer) -> None:
+    """Put a line break between the two texts of a row, and around them what the tokenizer puts around one text."""
+    from tokenizers.processors import TemplateProcessing
+
+    alone = tokenizer.encode("a")
+    inside = [place for place, mark in enumerate(alone.special_tokens_mask) if not mark]
+    line = tokenizer.encode("\n", add_special_tokens=False)
+    around = [
+        list(zip(alone.tokens, alone.ids, strict=True))[part]
+        for part in (slice(inside[0]), slice(inside[-1] + 1, None))
+    ]
+    between = list(zip(line.tokens, line.ids, strict=True))
+    if not between:
+        remedy = "choose a backbone whose tokenizer has a template for pairs, or one that knows line breaks"
+        raise ModelError("the tokenizer puts no token between two texts", remedy=remedy)
+    front, back = ([name for name, _ in part] for part in around)
+    middle = [name for name, _ in between]
+    tokenizer.post_processor = TemplateProcessing(
+        single=[*front, "$A", *back],
+        pair=[*front, "$A:0", *middle, "$B:0", *back],
+        special_tokens=list(dict.fromkeys([*around[0], *between, *around[1]])),
+    )
 
 
 def _flatten(rows: list[list[int]], dtype: Any) -> np.ndarray:

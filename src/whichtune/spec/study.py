@@ -87,7 +87,9 @@ class StudySpec(Spec):
         image, plus, text = name.partition("+")
         if not plus:
             return self.backbones[name]
-        return PairBackbone.model_validate({"kind": "pair", "image": self.backbones[image], "text": self.backbones[text]})
+        return PairBackbone.model_validate(
+            {"kind": "pair", "image": self.backbones[image], "text": self.backbones[text]}
+        )
 
     def runs_on(self, method: MethodSpec) -> tuple[str, ...]:
         """Return the names of what a method runs on: as it says itself, else every backbone; pairs where they are read."""
