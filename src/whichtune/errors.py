@@ -6,6 +6,7 @@ WhichtuneError                    exit code 1
 |   |-- DataError                 rows, columns, labels, splits
 |   |-- FetchError                a download, a hash, an archive
 |   |-- ModelError                weights, tokenizer, anatomy, target names
+|   |   `-- ReadingError          a model that reads texts was given images, or the other way round
 |   `-- RecordError               a study or trial folder that cannot be read
 `-- TrialError                    ends one trial; the study goes on
     |-- NonFiniteError            a loss or gradient that is not a number
@@ -54,6 +55,10 @@ class FetchError(InputError):
 
 class ModelError(InputError):
     """The weights, tokenizer or structure of a backbone cannot be used as asked."""
+
+
+class ReadingError(ModelError):
+    """A backbone reads something else than it is given."""
 
 
 class RecordError(InputError):

@@ -41,6 +41,7 @@ METHODS = {
         "head_learning_rate": 3e-2,
         "read": "virtual",
     },
+    "prompt-tuning, deep": {"kind": "prompt-tuning", "virtual_tokens": 4, "head_learning_rate": 3e-2, "deep": True},
     "p-tuning": {"kind": "p-tuning", "virtual_tokens": 4, "head_learning_rate": 3e-2},
     "p-tuning, lstm": {
         "kind": "p-tuning",
@@ -67,6 +68,7 @@ METHODS = {
 }
 NO_NORM = "`final_norm` is asked for, but a {} trunk has no norm after its last block"
 NOT_DEEP = "deep prompts need a block of its own for each layer, but the layers of the family '{}' share theirs"
+DEEP = ("prompt-tuning, deep", "p-tuning, deep")
 FAMILIES = (
     "bert",
     "roberta",
@@ -99,9 +101,9 @@ SHARED = {"albert"}
 def expect(method, family):
     if method == "last-layers with norm" and family not in WITH_NORM:
         return NO_NORM.format(family)
-    if method == "p-tuning, deep" and family in SHARED:
+    if method in DEEP and family in SHARED:
         return NOT_DEEP.format(family)
-    if method == "p-tuning, deep" and family in LOCAL:
+    if method in DEEP and family in LOCAL:
         return OUT_OF_SIGHT.format(family)
     return "runs"
 

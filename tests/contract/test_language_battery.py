@@ -45,6 +45,7 @@ METHODS = {
     "peft, prompt-tuning": {
         "kind": "peft", "tuner": "prompt-tuning", "config": {"num_virtual_tokens": 4}, "learning_rate": 0.1,
     },
+    "prompt-tuning, deep": {"kind": "prompt-tuning", "virtual_tokens": 4, "learning_rate": 0.1, "deep": True},
 }  # fmt: skip
 FAMILIES = ("gpt", "gpt2", "llama")
 TASKS = ("instruction-classification", "summarization", "question-answering-by-prompt")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from whichtune.fetch import store
 from whichtune.fetch.store import Rows, fill_store
 
 ROWS = Rows(10, (2,), shard=4)
@@ -72,6 +73,6 @@ def test_no_rows_are_an_empty_array(tmp_path):
 
 
 def test_rows_of_another_shape_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"rows 0 to 4: got \(4, 2\), expected \(4, 3\)"):
+    with pytest.raises(ValueError, match=r"rows 0 to 10: got \(10, 2\), expected \(10, 3\)"):
         fill_store(tmp_path / "one.npy", Rows(10, (3,)), make_rows)
     assert not list(tmp_path.rglob("*.npy"))

@@ -96,7 +96,7 @@ def test_every_flag_of_a_trial_stands_once_and_leads_to_a_setting():
     groups = group_flags()
     names = [name for placed in groups.values() for one in placed for name in one.flag.names]
     assert len(names) == len(set(names))
-    assert set(groups) == {"Method", "Training", "Data", "Task", "Execution and measuring"}
+    assert set(groups) == {"Method", "Model", "Training", "Data", "Task", "Execution and measuring"}
     paths = {one.flag.name: one.path for placed in groups.values() for one in placed}
     assert paths["--split-seed"] == "data.split.seed"
     assert paths["--patience"] == "training.stopping.patience"

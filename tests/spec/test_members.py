@@ -6,12 +6,15 @@ from pydantic import Field
 
 from whichtune.spec.backbones import (
     BackboneSpec,
+    DinoV2SmallBackbone,
+    EfficientNetLite0Backbone,
     FolderBackbone,
     GgufBackbone,
     GptBackbone,
     HubBackbone,
     MiniLMBackbone,
     PackageBackbone,
+    PairBackbone,
     RandomBackbone,
     SmolLM2Backbone,
 )
@@ -20,12 +23,14 @@ from whichtune.spec.members import choices, kinds, members, specs, strip
 from whichtune.spec.methods import MethodSpec
 from whichtune.spec.sources import SourceSpec
 from whichtune.spec.tasks import (
+    ImageClassificationSpec,
     InstructionClassificationSpec,
     PairClassificationSpec,
     QuestionAnsweringSpec,
     SummarizationSpec,
     TaskSpec,
     TextClassificationSpec,
+    VisualQuestionAnsweringSpec,
 )
 
 
@@ -36,13 +41,18 @@ def test_members_of_a_union_in_order_and_of_a_single_class():
         PackageBackbone,
         MiniLMBackbone,
         SmolLM2Backbone,
+        DinoV2SmallBackbone,
+        EfficientNetLite0Backbone,
         GgufBackbone,
         GptBackbone,
         RandomBackbone,
+        PairBackbone,
     )
     assert members(TaskSpec) == (
         TextClassificationSpec,
         PairClassificationSpec,
+        ImageClassificationSpec,
+        VisualQuestionAnsweringSpec,
         InstructionClassificationSpec,
         SummarizationSpec,
         QuestionAnsweringSpec,

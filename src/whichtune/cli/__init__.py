@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from whichtune.cli import checks, counting, reading, running, training, trying, using, writing
+from whichtune.cli import checks, counting, embedding, reading, running, training, trying, using, writing
 from whichtune.cli.made import SETTINGS
 from whichtune.errors import WhichtuneError
 
@@ -32,6 +32,7 @@ app.command("list")(reading.list_studies)
 app.command("doctor")(checks.doctor)
 app.command("count", cls=counting.MethodCommand, context_settings=SETTINGS)(counting.count)
 app.command("train", cls=training.TrialCommand, context_settings=SETTINGS)(training.train)
+app.command("embed")(embedding.embed)
 app.command("evaluate")(using.evaluate)
 app.command("predict")(using.predict)
 app.command("generate", cls=writing.DecodingCommand, context_settings=SETTINGS)(writing.generate)

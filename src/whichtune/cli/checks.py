@@ -9,17 +9,24 @@ import typer
 
 
 def init(
-    data: Annotated[Path, typer.Argument(help="A data file: CSV, TSV, JSONL or Parquet.")],
-    model: Annotated[str, typer.Argument(help="A model: `minilm`, a folder, or a name on the hub.")] = "minilm",
+    data: Annotated[Path, typer.Argument(help="A data file (CSV, TSV, JSONL or Parquet), or a folder of images.")],
+    model: Annotated[
+        str, typer.Argument(help="A model: `minilm`, `dinov2-small`, a folder, or a name on the hub.")
+    ] = "minilm",
+    *,
     out: Annotated[Path, typer.Option(help="Study file to write.")] = Path("study.yaml"),
     text: Annotated[str | None, typer.Option(help="Column of the text.")] = None,
     label: Annotated[str | None, typer.Option(help="Column of the label.")] = None,
     pair: Annotated[str | None, typer.Option(help="Column of the second text, where rows have two.")] = None,
+    image: Annotated[str | None, typer.Option(help="Column of paths of images.")] = None,
 ) -> None:
-    """Write a commented study file from a data file and a model."""
+    """Write a commented study file from a data file or a folder of images, and a model."""
     from whichtune.cli.starter import write_starter
+    from whichtune.errors import SpecError
 
-    typer.echo(write_starter(data, model, out, text=text, label=label, pair=pair))
+    if image is not None and (text is not None or pair is not None):
+        raise SpecError("--image and --text: `init` writes studies of images or of texts", remedy="leave one out")
+    typer.echo(write_starter(data, model, out, text=text, label=label, pair=pair, image=image))
 
 
 def doctor(

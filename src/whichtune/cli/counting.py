@@ -18,7 +18,7 @@ def count(
     ctx: typer.Context,
     model: Annotated[
         str | None,
-        typer.Argument(help="A shipped name (roberta-base), a folder, a name on the hub, minilm, or random:bert."),
+        typer.Argument(help="A shipped name (roberta-base), a folder, a name on the hub, minilm, or random:vit."),
     ] = None,
     *,
     method: Annotated[str | None, typer.Option(help="A kind of method; all of them when left out.")] = None,

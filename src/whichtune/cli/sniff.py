@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from whichtune.errors import DataError, did_you_mean
+from whichtune.fetch.pictures import SUFFIXES
 
 if TYPE_CHECKING:
     from whichtune.data.reading import Reading
@@ -50,6 +51,8 @@ class Column:
     """Values that are numbers."""
     asked: int = 0
     """Values that hold a question mark."""
+    pictured: int = 0
+    """Values that end like the name of an image."""
     values: Counter[str] = field(default_factory=Counter)
     """How often each value stands; counting new ones stops at a few thousand."""
 
@@ -64,6 +67,7 @@ class Column:
         self.spaced += len(text.split()) > 1
         self.numeric += _NUMBER.fullmatch(text.strip()) is not None
         self.asked += "?" in text
+        self.pictured += text.strip().lower().endswith(SUFFIXES)
         if text in self.values or len(self.values) < _MOST_VALUES:
             self.values[text] += 1
 
@@ -88,6 +92,10 @@ class Sniffed:
     """The second text, where rows seem to have two."""
     answers: Literal["labels", "texts", "numbers"] = "labels"
     """What the label column holds; `labels` is empty where it is no labels."""
+    image: str | None = None
+    """The column of images, where rows are images alone; `text` is empty then."""
+    source: Mapping[str, Any] | None = None
+    """The source of a study, where the rows are no file but a folder of images."""
 
 
 def sniff(
@@ -120,6 +128,51 @@ def sniff(
     text = text or _guess_text(path, [column for name, column in columns.items() if name not in (label, pair)])
     label = label or _guess_label(path, [column for name, column in columns.items() if name not in (text, pair)])
     return Sniffed(count, count < _MOST_ROWS, text, label, dict(columns[label].values.most_common()), pair)
+
+
+def sniff_images(
+    path: Path, *, image: str | None = None, label: str | None = None, how: Reading | None = None
+) -> Sniffed | None:
+    """Look at a folder, or at a file for a column of paths of images; None where its rows are texts.
+
+    A file is one of images where a column is named as theirs, or where one holds such paths and none holds texts.
+    """
+    if path.is_dir():
+        return _sniff_folder(path)
+    columns, count = list_columns(path, how)
+    for given in (image, label):
+        if given is not None and given not in columns:
+            near = did_you_mean(given, columns)
+            raise DataError(f"{path}: no column '{given}'", allowed=", ".join(columns), remedy=near)
+    found = image or _guess_image([column for name, column in columns.items() if name != label])
+    if found is None:
+        return None
+    label = label or _guess_label(path, [column for name, column in columns.items() if name != found])
+    labels = dict(columns[label].values.most_common())
+    return Sniffed(count, count < _MOST_ROWS, "", label, labels, image=found)
+
+
+def _sniff_folder(path: Path) -> Sniffed | None:
+    """Count the images of class folders; None where the folder holds files of rows."""
+    from whichtune.data.sources.image_folder import read_classes
+    from whichtune.spec.shorthand import read_source_word
+
+    source = read_source_word(str(path))
+    if source is None:
+        return None
+    tables = [read_classes(Path(folder)) for part, folder in source.items() if part != "kind"]
+    labels = Counter(str(label) for table in tables for label in table.values["label"])
+    return Sniffed(labels.total(), True, "", "label", dict(labels.most_common()), image="image", source=source)
+
+
+def _guess_image(columns: Sequence[Column]) -> str | None:
+    """Return the column of paths of images, unless another one holds texts."""
+    shown = [column for column in columns if 2 * column.pictured > column.filled > 0]
+    worded = [column for column in columns if column not in shown and column.worded * 2 > column.filled > 0]
+    texts = [
+        one for one in worded if one.name.lower() in _TEXT_NAMES or (_is_long(one) and 2 * one.spaced > one.filled)
+    ]
+    return shown[0].name if shown and not texts else None
 
 
 def list_columns(path: Path, how: Reading | None = None) -> tuple[dict[str, Column], int]:

@@ -9,18 +9,29 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from whichtune.cli.sniff import Sniffed, sniff
+from whichtune.cli.sniff import Sniffed, sniff, sniff_images
 from whichtune.errors import SpecError
 from whichtune.fetch.atomic import write_text
 from whichtune.spec.backbones import BackboneSpec
 from whichtune.spec.base import Spec
 from whichtune.spec.members import choices, kinds, specs
 from whichtune.spec.method_base import BaselineBase, MethodBase, PrompterBase
-from whichtune.spec.methods import HypothesisOnlySpec, LeadSpec, LoraSpec, MajoritySpec, MethodSpec, QuestionOnlySpec
+from whichtune.spec.methods import (
+    FrozenFeaturesSpec,
+    FullSpec,
+    HypothesisOnlySpec,
+    LastLayersSpec,
+    LeadSpec,
+    LoraSpec,
+    MajoritySpec,
+    MethodSpec,
+    QuestionOnlySpec,
+)
 from whichtune.spec.peft import PeftSpec
 from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.shorthand import read_backbone_word
-from whichtune.spec.sources import DataSpec, FilesSource, SplitSpec
+from whichtune.spec.soft_prompts import PromptTuningSpec
+from whichtune.spec.sources import DataSpec, FilesSource, ImageFolderSource, SplitSpec
 from whichtune.spec.study import StudySpec
 from whichtune.spec.training import ExecutionSpec, TrainingSpec
 from whichtune.spec.write import write_scalar
@@ -31,6 +42,10 @@ _MOST_LABELS_SHOWN = 12
 _SMALL_SIZES = {"train": 200, "validation": 100, "test": 100}
 _LANGUAGE_SIZES = {"train": 40, "validation": 10, "test": 10}
 _LANGUAGE_TRAINING = {"batch_size": 4, "max_length": 512}
+_CONVOLUTIONS = re.compile(r"resnet|convnext|efficientnet", re.IGNORECASE)
+"""Names of models of images without attention: there is no query for LoRA to adapt."""
+_MAPS = re.compile(rf"{_CONVOLUTIONS.pattern}|swin", re.IGNORECASE)
+"""Names of models whose images pass as maps: there is no place for rows of a prompt."""
 _EXECUTION = ("device", "threads", "check")
 
 
@@ -42,21 +57,25 @@ def write_starter(
     text: str | None = None,
     label: str | None = None,
     pair: str | None = None,
+    image: str | None = None,
     overwrite: bool = False,
 ) -> str:
     """Write a commented study file for a data file and a model, and return its text.
 
     The columns are guessed from the rows unless `text`, `label` and `pair` (a second text) name them; answers that
     are summaries or numbers make a study of a language model, of `smollm2` in place of `minilm`, which writes nothing.
+    A folder of images, or a file with a column of their paths (`image` names it), makes one of images, of
+    `dinov2-small` in place of `minilm`.
     `model` is an existing folder, `minilm`, or else a repository name on the hub. Raises an InputError when a column
     cannot be told, the model is no name, or `out` is there already.
     """
     if out.exists() and not overwrite:
         raise SpecError(f"{out}: is there already", remedy="give another name, or move it away")
     backbone = _describe_model(model, out.parent)
-    seen = sniff(data_file, text=text, label=label, pair=pair, in_words=True)
-    if seen.answers != "labels" and backbone["kind"] == "minilm":
-        backbone = {"kind": "smollm2"}
+    shown = sniff_images(data_file, image=image, label=label) if text is None and pair is None else None
+    seen = shown or sniff(data_file, text=text, label=label, pair=pair, in_words=True)
+    if backbone["kind"] == "minilm" and (seen.image is not None or seen.answers != "labels"):
+        backbone = {"kind": "smollm2" if seen.image is None else "dinov2-small"}
     written = "\n".join(_lines(data_file, seen, backbone, out)) + "\n"
     write_text(out, written)
     return written
@@ -71,15 +90,16 @@ def _lines(data_file: Path, seen: Sniffed, backbone: Mapping[str, Any], out: Pat
     if task is not None:
         yield from _section("task", {"kind": task}, StudySpec)
         yield ""
-    yield from _data_lines(_relative(data_file, out.parent), seen)
+    yield from _data_lines(_name_source(data_file, seen, out.parent), seen)
     yield ""
     yield from _opening("backbones", StudySpec)
     yield "  main:"
     member = next(one for one in specs(BackboneSpec) if backbone["kind"] in kinds(one))
-    yield from _settings(member, backbone, "    ")
+    sized = {} if seen.image is None else {"image_size": None}
+    yield from _settings(member, {**backbone, **sized}, "    ")
     yield ""
     yield from _opening("methods", StudySpec)
-    for method in _methods_for(seen):
+    for method in _methods_for(seen, backbone):
         yield from _method_lines(method)
     yield ""
     yield from _opening("training", StudySpec)
@@ -99,11 +119,15 @@ def _task_of(seen: Sniffed) -> str | None:
     """Return the kind of the task; None for the default one."""
     if seen.answers != "labels":
         return {"texts": "summarization", "numbers": "question-answering-by-prompt"}[seen.answers]
+    if seen.image is not None:
+        return "image-classification"
     return None if seen.pair is None else "pair-classification"
 
 
-def _methods_for(seen: Sniffed) -> list[type[Spec]]:
-    """Return the methods that go with texts and these answers; `peft` needs an extra, and names one of its tuners."""
+def _methods_for(seen: Sniffed, backbone: Mapping[str, Any]) -> list[type[Spec]]:
+    """Return the methods that go with these rows and answers; `peft` needs an extra, and names one of its tuners."""
+    if seen.image is not None:
+        return _methods_on_images(backbone)
     if seen.answers != "labels":
         return [LeadSpec if seen.answers == "texts" else MajoritySpec, PromptingSpec, LoraSpec]
     left_out = {PeftSpec, LeadSpec, PromptingSpec, QuestionOnlySpec, ZeroShotSpec} | (
@@ -112,28 +136,49 @@ def _methods_for(seen: Sniffed) -> list[type[Spec]]:
     return [method for method in specs(MethodSpec) if method not in left_out]
 
 
+def _methods_on_images(backbone: Mapping[str, Any]) -> list[type[Spec]]:
+    """Return the methods that go with images, as far as the model's name tells what it is made of."""
+    about = " ".join(str(value) for value in backbone.values())
+    config = Path(str(backbone.get("path", ""))) / "config.json"
+    about += config.read_text(encoding="utf-8") if config.is_file() else ""
+    chosen: list[type[Spec]] = [MajoritySpec, FrozenFeaturesSpec, LastLayersSpec, LoraSpec, PromptTuningSpec, FullSpec]
+    left_out = {LoraSpec} if _CONVOLUTIONS.search(about) else set[type[Spec]]()
+    left_out |= {PromptTuningSpec} if _MAPS.search(about) else set[type[Spec]]()
+    return [method for method in chosen if method not in left_out]
+
+
 def _head(data_file: Path, seen: Sniffed, out: Path) -> Iterator[str]:
     some = "" if seen.whole else "the first "
     shown = [f"{label} ({count:,})" for label, count in list(seen.labels.items())[:_MOST_LABELS_SHOWN]]
     more = len(seen.labels) - len(shown)
     listed = ", ".join(shown) + (f" and {more:,} more" if more else "")
-    labels = f"{len(seen.labels):,} labels in `{seen.label}`: {listed}"
+    place = f" in `{seen.label}`" if seen.source is None else ", a folder each"
+    labels = f"{len(seen.labels):,} labels{place}: {listed}"
     if seen.answers != "labels":
         labels = f"the answers to `{seen.text}` are {seen.answers} in `{seen.label}`"
-    yield from _comment(f"A study of {data_file.name}: {some}{seen.rows:,} rows; {' '.join(labels.split())}.", "")
+    what = "rows" if seen.image is None else "images"
+    yield from _comment(f"A study of {data_file.name}: {some}{seen.rows:,} {what}; {' '.join(labels.split())}.", "")
     yield from _comment(f"Run it: whichtune run {out.name}   (small and quick first: --scale small)", "")
     yield from _comment("What a line says is the default unless it names your data; most lines can be left out.", "")
     yield ""
 
 
-def _data_lines(path: str, seen: Sniffed) -> Iterator[str]:
+def _name_source(data_file: Path, seen: Sniffed, folder: Path) -> dict[str, Any]:
+    """Return the source of the rows, its paths as they are found from the study's folder."""
+    if seen.source is None:
+        return {"kind": "files", "all": _relative(data_file, folder)}
+    return {name: word if name == "kind" else _relative(Path(word), folder) for name, word in seen.source.items()}
+
+
+def _data_lines(source: Mapping[str, Any], seen: Sniffed) -> Iterator[str]:
     yield from _opening("data", StudySpec)
     yield from _comment(_about(DataSpec, "source"), "  ")
     yield "  source:"
-    yield from _settings(FilesSource, {"kind": "files", "all": path}, "    ")
-    yield from _comment(_about(DataSpec, "columns"), "  ")
-    pair = {} if seen.pair is None else {"pair": seen.pair}
-    yield f"  columns: {write_scalar({'text': seen.text, **pair, 'label': seen.label})}"
+    yield from _settings(FilesSource if source["kind"] == "files" else ImageFolderSource, source, "    ")
+    if seen.source is None:
+        yield from _comment(_about(DataSpec, "columns"), "  ")
+        named = {"text": seen.text, "pair": seen.pair, "image": seen.image, "label": seen.label}
+        yield f"  columns: {write_scalar({name: column for name, column in named.items() if column})}"
     yield from _comment(_about(DataSpec, "split"), "  ")
     yield "  split:"
     yield from _settings(SplitSpec, SplitSpec().model_dump(), "    ")

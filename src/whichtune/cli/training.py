@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TrialCommand", "train"]
 TEXT, LABEL, PAIR = "data.columns.text", "data.columns.label", "data.columns.pair"
+IMAGE = "data.columns.image"
 WHOLE = "data.source.all"
 INSTRUCTION = "instruction-classification"
+QUESTIONS = "visual-question-answering"
 ROWS = 200
 """Validation and test rows where the data are not named either."""
 _WRITERS = re.compile(r"gpt|smollm|\.gguf$", re.IGNORECASE)
@@ -40,11 +42,11 @@ def train(
         typer.Option(
             "--backbone",
             "--init-from",
-            help="minilm, a folder, a name on the hub, random:bert, or the file's own name.",
+            help="minilm, dinov2-small, a folder, a name on the hub, random:bert, the file's own name; IMAGES+TEXTS.",
         ),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="A kind of task, such as instruction-classification or summarization.")
+        str | None, typer.Option(help="A kind of task, such as summarization or image-classification; by the data.")
     ] = None,
     out_dir: Annotated[Path | None, typer.Option(help="The study's folder; runs/train-METHOD when left out.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the trial; the file's first, or 1.")] = None,
@@ -136,13 +138,19 @@ def choose_data(given: dict[str, Any], task: str | None, backbone: str | None) -
 
 def guess_columns(given: dict[str, Any], task: str | None) -> dict[str, Any]:
     """Find the columns of text and label that were not named, and say which they are."""
-    from whichtune.cli.sniff import sniff
+    from whichtune.cli.sniff import sniff, sniff_images
     from whichtune.data.reading import Reading
 
     path = Path(given.get(WHOLE) or given["data.source.train"])
-    if (TEXT in given and LABEL in given) or given.get("data.source.header") is False or not path.is_file():
+    content = TEXT in given or (IMAGE in given and task != QUESTIONS)
+    if (content and LABEL in given) or given.get("data.source.header") is False or not path.is_file():
         return given
     how = Reading(format=given.get("data.source.format"), encoding=given.get("data.source.encoding"))
+    if TEXT not in given and PAIR not in given and task in (None, "image-classification"):
+        shown = sniff_images(path, image=given.get(IMAGE), label=given.get(LABEL), how=how)
+        if shown is not None:
+            typer.echo(f"columns of {path.name}: image `{shown.image}`, label `{shown.label}`", err=True)
+            return {**given, IMAGE: shown.image, LABEL: shown.label}
     own = {"text": given.get(TEXT), "label": given.get(LABEL), "pair": given.get(PAIR)}
     seen = sniff(path, **own, how=how, in_words=task in {"summarization", "question-answering-by-prompt"})
     pair = {} if seen.pair is None else {PAIR: seen.pair}

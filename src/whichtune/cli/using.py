@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +30,8 @@ Trial = Annotated[str, typer.Argument(help="A trial's id (or its beginning), its
 Runs = Annotated[Path, typer.Option(help="Folder of the studies.")]
 Text = Annotated[str | None, typer.Option(help="Column of the text; as in training when left out.")]
 Pair = Annotated[str | None, typer.Option(help="Column of the second text.")]
+Image = Annotated[str | None, typer.Option(help="Column of the image's path; as in training when left out.")]
+ImageRoot = Annotated[Path | None, typer.Option(help="Folder that paths of images start at; the file's own.")]
 Identity = Annotated[str | None, typer.Option("--id", help="Column of an id to be kept; else the row's place.")]
 Format = Annotated[str | None, typer.Option("--format", help="csv, tsv, jsonl or parquet; by the file's name.")]
 Encoding = Annotated[str | None, typer.Option(help="Text encoding; detected when left out.")]
@@ -47,13 +51,17 @@ Batch = Annotated[int | None, typer.Option(min=1, help="Rows a forward pass; as 
 def evaluate(
     trial: Trial,
     *,
-    data: Annotated[Path, typer.Option(help="A labelled file: CSV, TSV, JSONL or Parquet.")],
+    data: Annotated[
+        Path, typer.Option(help="A labelled file: CSV, TSV, JSONL or Parquet; of images a folder of class folders too.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Keep the predictions: .csv, .tsv, .jsonl or .parquet.")] = None,
     spreadsheet: Spreadsheet = False,
     runs: Runs = RUNS,
     text: Text = None,
     label: Annotated[str | None, typer.Option(help="Column of the label; as in training when left out.")] = None,
     pair: Pair = None,
+    image: Image = None,
+    image_root: ImageRoot = None,
     identity: Identity = None,
     form: Format = None,
     encoding: Encoding = None,
@@ -74,13 +82,10 @@ def evaluate(
     from whichtune.study.using import open_trained, score_rows, using
 
     trained = open_trained(folder)
-    two = trained.reads_two
-    columns = choose_columns(
-        trained, text, pair, identity, label=trained.columns.label if label is None else label, two=two
-    )
+    columns = choose_columns(trained, Named(text, pair, image, identity, label, image_root), labelled=True)
     how = choose_reading(trained, form, encoding)
     unlabeled = () if trained.data is None else trained.data.unlabeled
-    rows = read_labelled(data, columns, how, trained.known_labels, unlabeled, two=two)
+    rows = read_labelled(data, columns, how, trained.known_labels, unlabeled, two=trained.reads_two)
     if out is not None:
         require_exact(out, [*rows.ids, *trained.labels])
     with using(trained, device=device, threads=threads, batch=batch) as predictor:
@@ -96,7 +101,11 @@ def evaluate(
 def predict(
     trial: Trial,
     source: Annotated[
-        str | None, typer.Argument(metavar="[data]", help="The rows: a file, or - for standard input, a text a line.")
+        str | None,
+        typer.Argument(
+            metavar="[data]",
+            help="The rows: a file, or - for standard input, a text a line; images: a folder, a pattern or one, too.",
+        ),
     ] = None,
     *,
     data: Annotated[str | None, typer.Option(help="The same, as an option.")] = None,
@@ -107,6 +116,8 @@ def predict(
     runs: Runs = RUNS,
     text: Text = None,
     pair: Pair = None,
+    image: Image = None,
+    image_root: ImageRoot = None,
     identity: Identity = None,
     form: Format = None,
     encoding: Encoding = None,
@@ -122,7 +133,7 @@ def predict(
 
     where = choose_source(source, data, out)
     if where == STANDARD_INPUT:
-        require_no_columns(text=text, pair=pair, id=identity, format=form, encoding=encoding)
+        require_no_columns(text=text, pair=pair, image=image, id=identity, format=form, encoding=encoding)
     if out is not None:
         require_writable(out, where)
     folder = find_model(trial, runs)
@@ -131,17 +142,22 @@ def predict(
     trained = open_trained(folder)
     model = using(trained, device=device, threads=threads, batch=batch)
     if where == STANDARD_INPUT:
+        require_texts_alone(trained)
         with model as predictor:
             answer_lines(predictor, two=trained.reads_two, label_only=label_only)
         return
-    from whichtune.study.new_rows import read_rows
-
-    two = trained.reads_two
-    columns = choose_columns(trained, text, pair, identity, two=two)
-    rows = read_rows(Path(where), columns, choose_reading(trained, form, encoding), two=two)
+    named = Named(text, pair, image, identity, root=image_root)
+    rows = read_new(Path(where), trained, named, choose_reading(trained, form, encoding))
     if out is not None:
         require_exact(out, [*rows.ids, *trained.labels])
     answer_file(rows, model, out, spreadsheet=spreadsheet)
+
+
+def read_new(path: Path, trained: Trained, named: Named, how: Reading) -> NewRows:
+    """Read rows to be answered, by the columns that flags name and those of the training."""
+    from whichtune.study.new_rows import read_rows
+
+    return read_rows(path, choose_columns(trained, named), how, two=trained.reads_two)
 
 
 def answer_file(rows: NewRows, model: AbstractContextManager[Answerer], out: Path | None, *, spreadsheet: bool) -> None:
@@ -222,28 +238,64 @@ def find_model(name: str, runs: Path) -> TrialFolder:
     return study.trial(own[0].id)
 
 
-def choose_columns(
-    trained: Trained, text: str | None, pair: str | None, identity: str | None, *, two: bool, label: str | None = None
-) -> Wanted:
+@dataclass(frozen=True)
+class Named:
+    """Columns that flags name; None where they name none."""
+
+    text: str | None = None
+    pair: str | None = None
+    image: str | None = None
+    id: str | None = None
+    label: str | None = None
+    root: Path | None = None
+    """Folder that paths of images start at."""
+
+
+def choose_columns(trained: Trained, named: Named, *, labelled: bool = False) -> Wanted:
     """Return the columns: those of the training, but for the ones that are named; a label only where one is read."""
     from whichtune.study.new_rows import Wanted
 
-    own = trained.columns
-    if pair is not None and not two:
-        raise DataError("--pair: the trial reads one text a row", value=pair, remedy="leave it out")
+    require_columns(trained, named)
+    own, reads = trained.columns, trained.task.reads
     found = Wanted(
-        text=own.text if text is None else text,
-        label=label,
-        pair=(own.pair if pair is None else pair) if two else None,
-        id=own.id if identity is None else identity,
-        must_have_id=identity is not None,
+        text=None if reads == "image" else named.text or own.text,
+        label=(named.label or own.label) if labelled else None,
+        pair=(named.pair or own.pair) if trained.reads_two else None,
+        id=named.id or own.id,
+        must_have_id=named.id is not None,
+        image=None if reads == "text" else named.image or own.image,
+        image_root=named.root,
     )
-    read = {"text": found.text, "pair": found.pair, "label": found.label}
-    for first, second in (("text", "label"), ("pair", "label"), ("text", "pair")):
+    read = {"text": found.text, "pair": found.pair, "image": found.image, "label": found.label}
+    for first, second in combinations(read, 2):
         if read[first] == read[second] is not None:
             told = f"columns: {first} and {second} are the same column"
             raise DataError(told, value=read[first], remedy=f"check `--{first}` and `--{second}`")
     return found
+
+
+def require_columns(trained: Trained, named: Named) -> None:
+    """Refuse columns that the trial does not read, and a folder of images that is not there."""
+    reads = trained.task.reads
+    told = {"text": "texts and no images", "image": "images and no texts", "pair": "an image and one text a row"}[reads]
+    if named.pair is not None and not trained.reads_two:
+        told = "one text a row" if reads == "text" else told
+        raise DataError(f"--pair: the trial reads {told}", value=named.pair, remedy="leave it out")
+    if named.text is not None and reads == "image":
+        raise DataError(f"--text: the trial reads {told}", value=named.text, remedy="leave it out")
+    for flag, value in (("image", named.image), ("image-root", named.root)):
+        if value is not None and reads == "text":
+            raise DataError(f"--{flag}: the trial reads {told}", value=str(value), remedy="leave it out")
+    if named.root is not None and not named.root.is_dir():
+        raise DataError("--image-root: no such folder", value=str(named.root), remedy="check the path")
+
+
+def require_texts_alone(trained: Trained) -> None:
+    """Refuse standard input where a trial reads images: lines are texts."""
+    if trained.task.reads != "text":
+        what = "images" if trained.task.reads == "image" else "images with questions"
+        remedy = "give a folder, a pattern or an image" if trained.task.reads == "image" else "give a file"
+        raise DataError(f"standard input is a text a line, and the trial reads {what}", remedy=remedy)
 
 
 def choose_reading(trained: Trained, form: str | None, encoding: str | None) -> Reading:
@@ -272,7 +324,7 @@ def render_evaluation(found: Evaluation, console: Any) -> None:
     """Print every metric with its interval, figures of each class, and what was left out."""
     from rich.text import Text
 
-    from whichtune.report.figures import format_interval, format_score, plain
+    from whichtune.report.figures import count_of, format_interval, format_score, plain
     from whichtune.report.layout import ListSection, Section, TableSection
     from whichtune.report.quality import title_of
     from whichtune.report.terminal import print_sections
@@ -297,7 +349,7 @@ def render_evaluation(found: Evaluation, console: Any) -> None:
         for one in found.scores.classes[:50]
     ]
     note = "Shares in hundredths, ↓: less is better. Rows are random in the intervals, the trained model is fixed."
-    odd = [f"{count:,} rows left out: {reason}" for reason, count in found.left_out.items()]
+    odd = [f"{count_of(count, 'row')} left out: {reason}" for reason, count in found.left_out.items()]
     odd += [f"{found.cut:,} texts cut to the trial's length"] * bool(found.cut)
     if found.scores.unparsed_share:
         odd.append(f"{100 * found.scores.unparsed_share:.1f} % of the answers could not be read: they count as wrong")

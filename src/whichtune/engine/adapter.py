@@ -3,8 +3,8 @@
 adapter/
   adapter.safetensors     the trained tensors, head included
   adapter.json            backbone, method, task, head, streams, labels
-  sample.json             a few rows (text, second text, answer, image), and what the trained model gave for them: logits, or
-                          where answers are written the scores of their tokens
+  sample.json             a few rows (text, second text, answer, image), and what the trained model gave for them:
+                          logits, or where answers are written the scores of their tokens
 """
 
 from __future__ import annotations

@@ -7,13 +7,14 @@ token (decode); the two are timed apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
 import numpy as np
 import torch
 
+from whichtune.engine.assembly import Assembly
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.predict import by_length
 from whichtune.engine.speaking import Opening, Read, Speaker, read_prompts
@@ -96,6 +97,16 @@ def time_speaking(
         yield timing.take(writer.write, "decode", 1)
 
 
+def time_forward(
+    assembly: Assembly, encoded: EncodedRows, size: int, arithmetic: Arithmetic, way: Timing
+) -> Iterator[LatencyFigures]:
+    """Time one forward pass over one row, and over a batch; the rows of `way` are filled in."""
+    for batch in _batches(encoded, size):
+        forward = partial(assembly.run_plain if way.plain else assembly, batch.to(assembly.device))
+        with arithmetic.forward():
+            yield replace(way, rows=len(batch.rows)).take(forward, "forward", None)
+
+
 class Writer:
     """Writes one best token behind all sequences at each call; where the context is full it begins anew."""
 
@@ -135,12 +146,8 @@ def _time_ways(trial: TunerTrial, measure: MeasureSpec, *, merged: bool, plain: 
         prompts = encoded.prompts()
         yield from time_speaking(speaker, prompts, trial.evaluation_batch, measure, merged=merged, plain=plain)
         return
-    for batch in _batches(encoded, trial.evaluation_batch):
-        moved = batch.to(trial.assembly.device)
-        forward = partial(trial.assembly.run_plain if plain else trial.assembly, moved)
-        with arithmetic.forward():
-            timing = Timing(len(batch.rows), merged, plain, measure, trial.assembly.device)
-            yield timing.take(forward, "forward", None)
+    way = Timing(0, merged, plain, measure, trial.assembly.device)
+    yield from time_forward(trial.assembly, encoded, trial.evaluation_batch, arithmetic, way)
 
 
 def _batches(encoded: EncodedRows, size: int) -> Iterator[Batched]:

@@ -20,7 +20,7 @@ from whichtune.engine.assembly import Assembly
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.predict import by_length, predict
 from whichtune.engine.trial import EVALUATED, Material, Outcome
-from whichtune.errors import DataError, ModelError, UnsupportedError
+from whichtune.errors import DataError, UnsupportedError
 from whichtune.layers.matching import MatchingHead
 from whichtune.measure.clock import PhaseClock
 from whichtune.measure.modes import modes
@@ -32,10 +32,6 @@ from whichtune.models.shared_space import SharedSpace
 from whichtune.prompts.class_names import write_classes
 from whichtune.records.predictions import Predictions
 from whichtune.spec.zero_shot import ZeroShotSpec
-
-FILLED = frozenset({"siglip_text_model"})
-"""Families whose every text takes all positions, filled up with pad tokens that are read like others: so they were
-trained (Zhai et al. 2023), and a shorter text would get another row."""
 
 
 @dataclass(frozen=True)
@@ -136,15 +132,4 @@ def _encode(text: Backbone, texts: Sequence[str]) -> Encoded:
         raise DataError(
             "a class name in its template is too long", value=long[:120], allowed=f"{most} tokens", remedy=remedy
         )
-    return _fill(encoded, text, most) if text.anatomy.family in FILLED else encoded
-
-
-def _fill(encoded: Encoded, text: Backbone, width: int) -> Encoded:
-    """Fill every text up to a width with the model's pad token."""
-    pad = text.config.get("pad_token_id")
-    if not isinstance(pad, int):
-        raise ModelError(f"{text.origin}: no `pad_token_id`, which fills up its texts", value=pad)
-    tokens = np.full((len(encoded), width), pad, np.int32)
-    for place in range(len(encoded)):
-        tokens[place, : encoded.lengths[place]] = encoded.row(place)
-    return Encoded(tokens.ravel(), np.arange(len(encoded) + 1) * width, encoded.targets)
+    return encoded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from whichtune.engine.fit import Run, advance
-from whichtune.engine.latencies import measure_latencies, time_speaking
+from whichtune.engine.latencies import Timing, measure_latencies, time_forward, time_speaking
+from whichtune.engine.matching import MatchingTrial
 from whichtune.engine.prompting import PrompterTrial
 from whichtune.engine.trial import TunerTrial
 from whichtune.measure.device import synchroniser
@@ -21,7 +22,7 @@ from whichtune.measure.flops import Flops, count_flops
 from whichtune.measure.memory import CudaMeter, choose_meter, read_device_bytes, saved_bytes
 from whichtune.measure.modes import modes
 from whichtune.models.batch import Batched
-from whichtune.records.trial import AloneCost
+from whichtune.records.trial import AloneCost, LatencyFigures
 from whichtune.spec.training import MeasureSpec
 
 WARM_UP_STEPS = 2
@@ -57,15 +58,32 @@ def probe(trial: TunerTrial, measure: MeasureSpec) -> AloneCost:
 
 def probe_prompter(trial: PrompterTrial, measure: MeasureSpec) -> AloneCost:
     """Measure what asking costs; nothing is trained."""
+    with modes((), trial.speaker.backbone.trunk), torch.no_grad():
+        prompts = trial.encode("validation").prompts()
+        return _time_untrained(
+            trial.speaker.device, time_speaking(trial.speaker, prompts, trial.batch, measure, plain=True)
+        )
+
+
+def probe_matcher(trial: MatchingTrial, measure: MeasureSpec) -> AloneCost:
+    """Measure what comparing images with class names costs; the names are read before."""
+    with trial.assembly.predicting():
+        rows = trial.encode("validation")
+        way = Timing(0, merged=False, plain=True, measure=measure, device=trial.assembly.device)
+        return _time_untrained(
+            trial.assembly.device, time_forward(trial.assembly, rows, trial.batch, trial.arithmetic, way)
+        )
+
+
+def _time_untrained(device: torch.device, latencies: Iterable[LatencyFigures]) -> AloneCost:
+    """Take latencies as the whole cost of a method that trains nothing."""
     cost = AloneCost(steps=0)
     names = ("step_seconds", "examples_per_step", "tokens_per_step", "saved_bytes", "forward_flops", "backward_flops")
     cost.unmeasured = dict.fromkeys(names, "nothing is trained")
-    meter, why = choose_meter(trial.speaker.device)
+    meter, why = choose_meter(device)
     if meter is not None:
         meter.reset()
-    with modes((), trial.speaker.backbone.trunk), torch.no_grad():
-        prompts = trial.encode("validation").prompts()
-        cost.latencies = list(time_speaking(trial.speaker, prompts, trial.batch, measure, plain=True))
+    cost.latencies = list(latencies)
     cost.peak_bytes = None if meter is None else meter.read()
     others = ("peak_bytes", "reserved_bytes", "device_bytes", "energy_joules")
     told = why or "not measured for a method that is not trained"

@@ -32,6 +32,7 @@ class Notes:
 
 
 TASKS = "it reads a task number with every row to share its parameters between tasks; a trial has one task"
+OWN_PROMPTS = "`prompt-tuning` has visual prompts"
 ROWS = Notes(targets=(), place="rows", no_merge="rows in front of the text are no weights of the trunk")
 KEYS = Notes(
     targets=(),
@@ -145,6 +146,3 @@ def reason_on_images(tuner: str, anatomy: Anatomy) -> str | None:
     if notes.place == "keys":
         return f"{tuner}: {anatomy.family} trunks take no `past_key_values`; try `p-tuning` with `deep`"
     return None
-
-
-OWN_PROMPTS = "`prompt-tuning` has visual prompts"

@@ -173,6 +173,8 @@ class Anatomy:
     """What the family adds to the place of a row to find its position row."""
     positions: int | None = None
     """Rows a sequence may have, or None where the family sets no limit."""
+    filled: bool = False
+    """Whether every text takes all positions, filled up with pad tokens that are read like others."""
     segments: bool = False
     """Whether rows of a first and a second text have embeddings of their own."""
     pooling: Pooling = "first"

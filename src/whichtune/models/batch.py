@@ -115,11 +115,12 @@ class Encoded:
 
     def take(self, rows: np.ndarray) -> Encoded:
         """Return some rows in the order given; which of them lost tokens is not carried over."""
-        chosen = [np.arange(self.offsets[row], self.offsets[row + 1]) for row in rows]
-        flat = np.concatenate(chosen) if chosen else np.empty(0, np.int64)
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
+        flat = np.arange(lengths.sum()) + np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths)
         return Encoded(
             tokens=self.tokens[flat],
-            offsets=np.concatenate([np.zeros(1, np.int64), self.lengths[rows].cumsum()]),
+            offsets=offsets,
             targets=self.targets[rows],
             segments=None if self.segments is None else self.segments[flat],
             starts=None if self.starts is None else self.starts[rows],

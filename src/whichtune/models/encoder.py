@@ -24,6 +24,14 @@ CHUNK_TEXTS = 1000
 
 
 @dataclass(frozen=True)
+class Fill:
+    """A width that every text has, and the token behind those that are shorter; the model reads it like others."""
+
+    width: int
+    token: int
+
+
+@dataclass(frozen=True)
 class TextEncoder:
     """A tokenizer of the `tokenizers` library and what its model allows."""
 
@@ -41,6 +49,8 @@ class TextEncoder:
     """Side on which an over-long text loses tokens."""
     chat: ChatForm | None = None
     """How the model expects a conversation to be written, or None where it was trained on none."""
+    fill: Fill | None = None
+    """What every text is filled up to, where its model reads nothing shorter."""
     ends: tuple[int, ...] = ()
     """Tokens that end what the model writes, the one that it is trained to end with first; the pad token is none of
     them unless it is the same."""
@@ -54,7 +64,8 @@ class TextEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over everything that decides the ids and segments of a text."""
-        return fingerprint_texts([self.tokenizer.to_str(), str(self.segments), self.cut_side])
+        filled = [] if self.fill is None else [str(self.fill)]
+        return fingerprint_texts([self.tokenizer.to_str(), str(self.segments), self.cut_side, *filled])
 
     @cached_property
     def manners(self) -> str:
@@ -68,9 +79,9 @@ class TextEncoder:
         """Encode texts with their special tokens; longer ones are cut to `max_length` tokens and counted.
 
         With `pairs`, the second text of each row, both stand in one row in the form of the tokenizer's own template
-        (BERT: `[CLS] a [SEP] b [SEP]`, RoBERTa: `<s> a </s></s> b </s>`), or with a line break between them where it has
-        none (GPT-2, Llama), and the longer text is cut first: a token
-        at a time off whichever has more, until the row fits.
+        (BERT: `[CLS] a [SEP] b [SEP]`, RoBERTa: `<s> a </s></s> b </s>`), or with a line break between them where it
+        has none (GPT-2, Llama), and the longer text is cut first: a token at a time off whichever has more, until the
+        row fits.
         """
         if len(texts) != len(targets) or (pairs is not None and len(pairs) != len(texts)):
             seconds = "" if pairs is None else f", {len(pairs)} second texts"
@@ -110,6 +121,8 @@ class TextEncoder:
             allowed = f"at least {special + texts}: the tokenizer adds {special} special tokens to each {of}"
             raise ModelError("max_length", value=max_length, allowed=allowed)
         tokenizer.enable_truncation(max_length, strategy="longest_first", direction=self.cut_side)
+        if self.fill is not None:
+            tokenizer.enable_padding(length=self.fill.width, pad_id=self.fill.token)
         return tokenizer
 
     @property

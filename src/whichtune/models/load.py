@@ -19,7 +19,7 @@ from whichtune.models.backbone import Backbone, LoadRequest
 from whichtune.models.chat import read_chat_form
 from whichtune.models.efficientnet import FAMILY as EFFICIENTNET
 from whichtune.models.efficientnet import read_efficientnet
-from whichtune.models.encoder import TextEncoder, copy_tokenizer
+from whichtune.models.encoder import Fill, TextEncoder, copy_tokenizer
 from whichtune.models.families import describe_family
 from whichtune.models.folder import (
     TrunkPlan,
@@ -193,8 +193,20 @@ def _read_texts(tokenizer: Any, anatomy: Anatomy, plan: TrunkPlan, trunk: Any) -
         pad_side=tokenizer.padding_side,
         cut_side=tokenizer.truncation_side,
         chat=read_chat_form(tokenizer),
+        fill=_read_fill(anatomy, trunk.config.to_dict()),
         ends=find_ends(tokenizer, trunk.config.to_dict(), plan.ends),
     )
+
+
+def _read_fill(anatomy: Anatomy, config: Mapping[str, Any]) -> Fill | None:
+    """Return what texts are filled up with, for families that read nothing shorter than all positions."""
+    token = config.get("pad_token_id")
+    if not anatomy.filled or anatomy.positions is None:
+        return None
+    if not isinstance(token, int):
+        remedy = "add the id of the token that fills up texts to config.json"
+        raise ModelError(f"{anatomy.family}: `pad_token_id` of the model", value=token, remedy=remedy)
+    return Fill(anatomy.positions, token)
 
 
 def _read_images(source: Any, anatomy: Anatomy, plan: TrunkPlan) -> ImageEncoder:

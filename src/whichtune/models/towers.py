@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, Literal
 
-from whichtune.errors import ModelError
+from whichtune.errors import ModelError, ReadingError
 from whichtune.models.anatomy import Config
 from whichtune.models.families import describe_family
 from whichtune.models.families.patches import read_side
@@ -114,5 +114,5 @@ def require_side(config: Config, side: int | None) -> None:
         raise ModelError("image_size", value=side, allowed=allowed, remedy=near)
 
 
-def _refuse(family: str, told: str, reads: str) -> ModelError:
-    return ModelError(f"the backbone {family} reads {told}, and the task gives {GIVEN[reads]}", remedy=REMEDY[reads])
+def _refuse(family: str, told: str, reads: str) -> ReadingError:
+    return ReadingError(f"the backbone {family} reads {told}, and the task gives {GIVEN[reads]}", remedy=REMEDY[reads])

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from whichtune.errors import SpecError, did_you_mean
+from whichtune.spec.backbones import BackboneBase
 from whichtune.spec.base import Spec
 from whichtune.spec.compose import read_word
 from whichtune.spec.decoding import DecodingSpec
@@ -28,6 +29,8 @@ Laid = TypeVar("Laid", bound=Spec)
 
 ANY_METHOD = "methods.*"
 """Front of the paths of method flags: the star stands for the name of the entry that is meant."""
+ANY_BACKBONE = "backbones.*"
+"""The same for settings of the model."""
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "learning_rate": ("--lr",),
     "max_steps": ("--max-iters",),
@@ -99,6 +102,7 @@ def list_method_flags() -> list[Placed]:
 def group_flags() -> dict[str, list[Placed]]:
     """List the flags of one trial by group, each name once: method, training, data, task, execution."""
     tables: dict[str, tuple[tuple[str, Iterable[type[Spec]], str], ...]] = {
+        "Model": ((f"{ANY_BACKBONE}.", [BackboneBase], ""),),
         "Training": (("training.", [TrainingSpec], ""), ("training.stopping.", [StoppingSpec], "")),
         "Data": (
             ("data.source.", [FilesSource], ""),

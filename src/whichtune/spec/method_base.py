@@ -38,8 +38,8 @@ class MethodBase(Spec):
     """What it needs of a backbone, where that is not what the task gives."""
 
     on: tuple[str | PairOn, ...] | None = Field(default=None, min_length=1)
-    """Names of the backbones it runs on, such as `[main]`, or pairs of them, such as `[{image: dino, text: minilm}]`; all
-    when left out."""
+    """Names of the backbones it runs on, such as `[main]`, or pairs of them, such as
+    `[{image: dino, text: minilm}]`; all when left out."""
     stream: int = Field(default=0, ge=0)
     """Makes a second, independent entry of the same method: other random streams at the same seeds."""
     grid: Annotated[dict[str, tuple[GridValue, ...]], Settings()] = Field(default_factory=dict)

@@ -92,7 +92,7 @@ class StudySpec(Spec):
         )
 
     def runs_on(self, method: MethodSpec) -> tuple[str, ...]:
-        """Return the names of what a method runs on: as it says itself, else every backbone; pairs where they are read."""
+        """Return the names of what a method runs on: as it says itself, else all; pairs where they are read."""
         if method.on is not None:
             return tuple(dict.fromkeys(str(one) for one in method.on))
         pairs = self.task.reads == "pair"
@@ -122,9 +122,7 @@ def crossing_faults(
     known = list(backbones)
     for name, (kind, on) in methods.items():
         for at, backbone in enumerate(on):
-            for one in str(backbone).split("+"):
-                if one not in known:
-                    yield ("methods", name, "on", at), _unknown("backbone", one, known)
+            yield from ((("methods", name, "on", at), told) for told in _unknown_backbones(str(backbone), known))
         if not known and kind in _TUNERS:
             yield ("methods", name), f"{kind} needs a backbone; add one under `backbones`"
     for at, seed in enumerate(seeds):
@@ -134,9 +132,7 @@ def crossing_faults(
         method, _, backbone = candidate.partition("@")
         if method.partition("[")[0] not in methods:
             yield ("reference", candidate), _unknown("method", method, methods)
-        for one in backbone.split("+") if backbone else ():
-            if one not in known:
-                yield ("reference", candidate), _unknown("backbone", one, known)
+        yield from ((("reference", candidate), told) for told in _unknown_backbones(backbone, known))
 
 
 def _text_faults(study: StudySpec) -> Iterator[tuple[Steps, str]]:
@@ -180,25 +176,38 @@ def _image_faults(study: StudySpec) -> Iterator[tuple[Steps, str]]:
         if isinstance(spec, PairBackbone) and reads != "pair":
             yield ("backbones", name), f"a pair reads an image and a text, and {kind} gives {reads}s alone"
     for name, method in study.methods.items():
-        at: Steps = ("methods", name)
-        if isinstance(method, QuestionOnlySpec) and reads != "pair":
-            yield at, f"question-only reads the question about an image, and {kind} has none; leave it out"
-        if isinstance(method, PromptingSpec) and reads != "text":
-            yield at, f"prompting asks a language model, which reads no images; use another method for {kind}"
-        if isinstance(method, ZeroShotSpec) and not isinstance(study.task, ImageClassificationSpec):
-            yield at, f"zero-shot compares images with class names; it answers image-classification, not {kind}"
+        told = _say_misread(method, study.task)
+        if told:
+            yield ("methods", name), told
         if isinstance(method, TunerBase) and reads != "pair" and method.fusion != "concat":
-            yield (*at, "fusion"), f"puts an image and a text together, and {kind} has one of them; leave it out"
-        if isinstance(method, BaselineBase):
-            continue
-        for place, one in enumerate(method.on or ()):
-            paired = isinstance(one, PairOn) or isinstance(study.backbones.get(str(one)), PairBackbone)
-            if paired and reads != "pair":
-                yield (*at, "on", place), f"is a pair, and {kind} gives {reads}s alone; name one backbone"
-            if not paired and reads == "pair":
-                yield (*at, "on", place), f"{kind} is read by two: `on: [{{image: {one}, text: ...}}]`"
-        if reads == "pair" and not study.runs_on(method):
-            yield at, f"{kind} is read by a pair: give `on: [{{image: ..., text: ...}}]`, or a backbone of `kind: pair`"
+            told = f"puts an image and a text together, and {kind} has one of them; leave it out"
+            yield ("methods", name, "fusion"), told
+        if not isinstance(method, BaselineBase):
+            yield from ((("methods", name, *at), told) for at, told in _pair_faults(study, method))
+
+
+def _say_misread(method: MethodSpec, task: TaskSpec) -> str:
+    """Say why a method has nothing to read in a task; nothing where it has."""
+    if isinstance(method, QuestionOnlySpec) and task.reads != "pair":
+        return f"question-only reads the question about an image, and {task.kind} has none; leave it out"
+    if isinstance(method, PromptingSpec) and task.reads != "text":
+        return f"prompting asks a language model, which reads no images; use another method for {task.kind}"
+    if isinstance(method, ZeroShotSpec) and not isinstance(task, ImageClassificationSpec):
+        return f"zero-shot compares images with class names; it answers image-classification, not {task.kind}"
+    return ""
+
+
+def _pair_faults(study: StudySpec, method: MethodSpec) -> Iterator[tuple[Steps, str]]:
+    """Say where a method runs on a pair and the task is read by one, or the other way round."""
+    kind, reads = study.task.kind, study.task.reads
+    for place, one in enumerate(method.on or ()):
+        paired = isinstance(one, PairOn) or isinstance(study.backbones.get(str(one)), PairBackbone)
+        if paired and reads != "pair":
+            yield ("on", place), f"is a pair, and {kind} gives {reads}s alone; name one backbone"
+        if not paired and reads == "pair":
+            yield ("on", place), f"{kind} is read by two: `on: [{{image: {one}, text: ...}}]`"
+    if reads == "pair" and not study.runs_on(method):
+        yield (), f"{kind} is read by a pair: give `on: [{{image: ..., text: ...}}]`, or a backbone of `kind: pair`"
 
 
 def named_backbones(on: Iterable[str | PairOn] | None) -> tuple[str, ...]:
@@ -207,6 +216,11 @@ def named_backbones(on: Iterable[str | PairOn] | None) -> tuple[str, ...]:
 
 
 _TUNERS = {kind for member in specs(MethodSpec) if not issubclass(member, BaselineBase) for kind in kinds(member)}
+
+
+def _unknown_backbones(named: str, known: Sequence[str]) -> Iterator[str]:
+    """Name the backbones that a study does not have; the two of a pair are joined by `+`."""
+    return (_unknown("backbone", one, known) for one in named.split("+") if one and one not in known)
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from whichtune.engine.build import build_assembly
 from whichtune.engine.features import trains_head_alone, with_features
 from whichtune.engine.fit import Listener
 from whichtune.engine.guards import fitting_in_memory, require_room
+from whichtune.engine.matching import MatchingTrial
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.trial import EVALUATED, CurveWriter, Material, Outcome, TunerTrial, count_assembly, run_baseline
 from whichtune.engine.weighting import weigh_classes
@@ -38,8 +39,9 @@ from whichtune.spec.method_base import TunerBase
 from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.seeds import Streams
 from whichtune.spec.training import TrainingSpec
+from whichtune.spec.zero_shot import ZeroShotSpec
 from whichtune.study.plan import Planned, family_of, overrides_of, trial_id
-from whichtune.study.prompters import make_prompter, naming_method
+from whichtune.study.prompters import make_matcher, make_prompter, naming_method
 from whichtune.study.sharing import Ledger, Shared
 from whichtune.study.subprocesses import Checker
 from whichtune.tasks.contract import WrittenTask
@@ -114,6 +116,10 @@ def rehearse(desk: Desk, planned: Planned) -> None:
     material = _material(desk, planned)
     training = desk.shared.study.training_of(planned.method)
     Arithmetic(training.precision, desk.shared.device)
+    if isinstance(planned.method, ZeroShotSpec):
+        with suppress(UnsupportedError), naming_method(planned):
+            _ = make_matcher(desk.shared, planned, material, desk.request(planned)).assembly
+        return
     if isinstance(planned.method, PromptingSpec):
         with suppress(UnsupportedError), naming_method(planned):
             trial = make_prompter(desk.shared, planned, material, desk.request(planned))
@@ -195,9 +201,10 @@ def _run_baseline(desk: Desk, planned: Planned, record: TrialRecord, given: tupl
 
 def _run_prompter(desk: Desk, planned: Planned, record: TrialRecord, given: tuple[Material, PhaseClock]) -> None:
     material, clock = given
-    trial = make_prompter(desk.shared, planned, material, desk.request(planned))
-    record.traps += [f"backbone: {note}" for note in trial.speaker.backbone.notes]
-    backbone = trial.speaker.backbone
+    match = isinstance(planned.method, ZeroShotSpec)
+    trial = (make_matcher if match else make_prompter)(desk.shared, planned, material, desk.request(planned))
+    backbone = trial.pair if isinstance(trial, MatchingTrial) else trial.speaker.backbone
+    record.traps += [f"backbone: {note}" for note in backbone.notes]
     head = 0 if backbone.output is None else backbone.output.size
     record.parameters = Parameters(
         trunk=count_parameters(backbone.trunk), head=head, added=0, trainable=0, trainable_theory=0

@@ -143,22 +143,22 @@ def _gather(table: Table, columns: Wanted, *, two: bool, golds: Sequence[str | N
 def _read(path: Path, columns: Wanted, how: Reading, *, labelled: bool) -> tuple[Table, Wanted]:
     """Read a file; or, where rows are images alone, a folder of them (of class folders, where they are labelled)."""
     alone = columns.image is not None and columns.text is None
-    if alone and (path.is_dir() or _is_pattern(path) or path.suffix.lower() in SUFFIXES):
+    if alone and (path.is_dir() or is_pattern(path) or path.suffix.lower() in SUFFIXES):
         if labelled and path.is_dir():
             return read_classes(path), replace(columns, image="image", label="label", id=None, must_have_id=False)
         if labelled:
             raise DataError(f"{path}: images without labels", remedy="give a folder of class folders, or a table")
-        return _list(path), replace(columns, image="image", id=None, must_have_id=False)
+        return list_new_images(path), replace(columns, image="image", id=None, must_have_id=False)
     root = path.parent if columns.image_root is None else columns.image_root
     return replace(read_file(path, how), root=root), columns
 
 
-def _list(path: Path) -> Table:
+def list_new_images(path: Path) -> Table:
     """Return the images of a folder and all below it, those a pattern matches, or the one of that name."""
     if path.is_dir():
         root, names = path, list_images(path)
-    elif _is_pattern(path):
-        plain = next(place for place, part in enumerate(path.parts) if _is_pattern(Path(part)))
+    elif is_pattern(path):
+        plain = next(place for place, part in enumerate(path.parts) if is_pattern(Path(part)))
         root = Path(*path.parts[:plain])
         found = root.glob(str(Path(*path.parts[plain:])))
         names = sorted(one.relative_to(root).as_posix() for one in found if one.suffix.lower() in SUFFIXES)
@@ -169,7 +169,8 @@ def _list(path: Path) -> Table:
     return Table(root.name, ("image",), {"image": names}, range(1, len(names) + 1), root=root, keys=names)
 
 
-def _is_pattern(path: Path) -> bool:
+def is_pattern(path: Path) -> bool:
+    """Whether a path stands for all files that it matches, and not for one."""
     return any(mark in str(path) for mark in "*?[") and not path.exists()
 
 

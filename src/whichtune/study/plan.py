@@ -13,7 +13,7 @@ from whichtune.spec.backbones import BackboneSpec, PairBackbone
 from whichtune.spec.digest import digest
 from whichtune.spec.grids import expand_grid
 from whichtune.spec.merge import deep_merge
-from whichtune.spec.method_base import TunerBase
+from whichtune.spec.method_base import PrompterBase, TunerBase
 from whichtune.spec.methods import LeadSpec, MajoritySpec, MethodSpec
 from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.study import StudySpec
@@ -86,23 +86,32 @@ def identity_of(planned: Planned, study: StudySpec, known: Fingerprints) -> dict
     }
     if isinstance(study.task, LanguageTaskBase) or isinstance(method, PromptingSpec):
         identity["columns"] = study.data.columns.model_dump(mode="json")
+    if isinstance(method, PrompterBase):
+        identity["precision"] = study.training.precision
     if isinstance(method, PromptingSpec):
         identity["prompt"] = known.prompts[planned.candidate]
-        identity["precision"] = study.training.precision
     elif isinstance(study.task, LanguageTaskBase):
         identity["prompt"] = known.prompts[""]
     if planned.backbone is not None:
-        spec = study.backbone(planned.backbone)
+        spec, loaded = study.backbone(planned.backbone), name_load(planned)
         if "prompt" in identity:
-            identity["manners"] = known.manners[planned.backbone]
+            identity["manners"] = known.manners[loaded]
         if isinstance(method, TunerBase):
             identity["training"] = study.training_of(method).model_dump(mode="json", exclude=SAME_ANSWERS)
         identity["backbone"] = {
-            "weights": known.weights[planned.backbone],
+            "weights": known.weights[loaded],
             **_loaded_as(spec),
         }
-        identity["tokenizer"] = known.tokenizers[planned.backbone]
+        identity["tokenizer"] = known.tokenizers[loaded]
     return identity
+
+
+def name_load(planned: Planned) -> str:
+    """Return the name under which a backbone's fingerprints stand: another where a method needs more of it (both
+    towers).
+    """
+    asked = "" if planned.method.reads is None else f" ({planned.method.reads})"
+    return f"{planned.backbone}{asked}"
 
 
 def trial_id(identity: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from whichtune.data.storing import read_examples
 from whichtune.engine.build import build_assembly
-from whichtune.engine.probe import probe, probe_prompter
+from whichtune.engine.probe import probe, probe_matcher, probe_prompter
 from whichtune.engine.trial import Material, TunerTrial
 from whichtune.errors import RecordError
 from whichtune.fetch.atomic import write_text
@@ -18,11 +18,11 @@ from whichtune.measure.environment import read_versions
 from whichtune.records.folder import StudyFolder
 from whichtune.records.trial import AloneCost, Probe
 from whichtune.spec.method_base import TunerBase
-from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.read import load_stored_study
 from whichtune.spec.seeds import Streams
+from whichtune.spec.zero_shot import ZeroShotSpec
 from whichtune.study.plan import Planned, plan_study
-from whichtune.study.prompters import make_prompter
+from whichtune.study.prompters import make_matcher, make_prompter
 from whichtune.study.sharing import Ledger, Shared
 from whichtune.tasks import build_task
 
@@ -65,10 +65,12 @@ def _find(plan: list[Planned], candidate: str) -> Planned:
 
 def _measure(shared: Shared, planned: Planned) -> AloneCost:
     measure = shared.study.measure
-    if not isinstance(planned.method, PromptingSpec):
+    if isinstance(planned.method, TunerBase):
         return probe(_assemble(shared, planned), measure)
-    request = shared.request(planned.method)
-    return probe_prompter(make_prompter(shared, planned, Material(shared.task, shared.data), request), measure)
+    material, request = Material(shared.task, shared.data), shared.request(planned.method)
+    if isinstance(planned.method, ZeroShotSpec):
+        return probe_matcher(make_matcher(shared, planned, material, request), measure)
+    return probe_prompter(make_prompter(shared, planned, material, request), measure)
 
 
 def _assemble(shared: Shared, planned: Planned) -> TunerTrial:

@@ -8,21 +8,24 @@ from functools import partial
 
 from whichtune.engine.build import require_speaking
 from whichtune.engine.embedding import How, embed_texts
+from whichtune.engine.matching import MatchingTrial
 from whichtune.engine.neighbours import make_neighbours
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.prompting import PrompterTrial, prepare_asking
 from whichtune.engine.speaking import Speaker
 from whichtune.engine.trial import EVALUATED, Material
-from whichtune.errors import InputError
+from whichtune.errors import InputError, ReadingError, UnsupportedError
 from whichtune.fetch.cache import cache_root
 from whichtune.fetch.fingerprint import fingerprint_texts
 from whichtune.methods import PROMPTERS
 from whichtune.models.backbone import LoadRequest
 from whichtune.models.load import load_backbone
+from whichtune.models.pair import Pair
 from whichtune.prompts.choosing import Neighbours, make_pool
 from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.seeds import Streams
 from whichtune.spec.tasks import LanguageTaskBase
+from whichtune.spec.zero_shot import ZeroShotSpec
 from whichtune.study.plan import Planned
 from whichtune.study.sharing import Shared
 from whichtune.tasks.asking import make_asking
@@ -52,6 +55,21 @@ def make_prompter(shared: Shared, planned: Planned, material: Material, request:
     asking = prepare_asking(method, material, study.data.columns, streams, neighbours)
     speaker = Speaker(backbone, Arithmetic(study.training.precision, shared.device))
     return PrompterTrial(speaker, material, asking, streams, study.execution.evaluation_batch)
+
+
+def make_matcher(shared: Shared, planned: Planned, material: Material, request: LoadRequest) -> MatchingTrial:
+    """Load both towers of what a zero-shot method compares images and class names by."""
+    method, study = planned.method, shared.study
+    assert isinstance(method, ZeroShotSpec)  # noqa: S101 - the plan tells prompters apart
+    assert planned.backbone is not None  # noqa: S101
+    try:
+        pair = shared.load(planned.backbone, request)
+    except ReadingError as error:
+        told = "zero-shot needs a model with a tower for images and one for texts (CLIP, SigLIP)"
+        raise UnsupportedError(f"{told}, and `{planned.backbone}` has one of them") from error
+    assert isinstance(pair, Pair)  # noqa: S101 - the request asks for both towers
+    arithmetic = Arithmetic(study.training.precision, shared.device)
+    return MatchingTrial(pair, material, method, study.execution.evaluation_batch, arithmetic)
 
 
 def find_neighbours(shared: Shared, method: PromptingSpec, material: Material) -> Neighbours | None:

@@ -17,7 +17,7 @@ from whichtune.data.load import load_data
 from whichtune.data.storing import write_examples
 from whichtune.engine.fit import Listener
 from whichtune.engine.optimizing import warm_up_optimizer
-from whichtune.errors import RecordError, TrialError
+from whichtune.errors import ReadingError, RecordError, TrialError
 from whichtune.fetch.atomic import write_text
 from whichtune.fetch.locks import LockedError, hold_lock
 from whichtune.measure.device import describe_device, pick_device, set_threads
@@ -33,6 +33,7 @@ from whichtune.study.plan import (
     Planned,
     family_of,
     identity_of,
+    name_load,
     plan_study,
     probe_id,
     require_distinct,
@@ -209,14 +210,23 @@ def _identify(desk: Desk, plan: Sequence[Planned]) -> list[dict[str, Any]]:
         if planned.candidate not in rehearsed:
             rehearsed.add(planned.candidate)
             rehearse(desk, planned)
-        if planned.backbone is not None and planned.backbone not in known:
-            backbone = desk.shared.load(planned.backbone, desk.request(planned))
-            reader = backbone.reader
-            known[planned.backbone] = backbone.fingerprint, reader.fingerprint, reader.manners
+        if planned.backbone is not None and name_load(planned) not in known:
+            known[name_load(planned)] = _fingerprint(desk, planned, planned.backbone)
     weights, tokenizers, manners = ({name: own[place] for name, own in known.items()} for place in range(3))
     prompts = fingerprint_prompts(desk.shared, plan)
     fingerprints = Fingerprints(desk.shared.data.fingerprint, weights, tokenizers, prompts, manners)
     return [identity_of(planned, desk.shared.study, fingerprints) for planned in plan]
+
+
+def _fingerprint(desk: Desk, planned: Planned, name: str) -> tuple[str, str, str]:
+    """Fingerprint weights, reader and manners of what a trial loads; nothing where its method has no use for it."""
+    try:
+        backbone = desk.shared.load(name, desk.request(planned))
+    except ReadingError:
+        if planned.method.reads is None:
+            raise
+        return "", "", ""  # the trial will say so, as a row
+    return backbone.fingerprint, backbone.reader.fingerprint, backbone.reader.manners
 
 
 def _finished(folder: StudyFolder, planned: Planned, identifier: str) -> TrialRecord | None:

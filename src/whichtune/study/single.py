@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from whichtune.errors import SpecError, did_you_mean
-from whichtune.spec.flags import ANY_METHOD, find_flag
+from whichtune.spec.flags import ANY_BACKBONE, ANY_METHOD, find_flag
 from whichtune.spec.members import kinds, specs
 from whichtune.spec.merge import alike_key
 from whichtune.spec.method_base import BaselineBase, PrompterBase
@@ -26,6 +26,7 @@ from whichtune.spec.tasks import TaskSpec
 from whichtune.spec.write import write_scalar
 
 SOURCE = "data.source."
+IMAGE = "data.columns.image"
 WHOLE = "data.source.all"
 WANDB = "trackers.*."
 """Front of the settings of Weights & Biases, whatever the tracker is called."""
@@ -63,6 +64,7 @@ def plan_single(asked: Asked, base: StudySpec | None = None) -> StudySpec:
     settings = _place_prompt(settings, entry["kind"])
     _fix_grid(name, entry, settings)
     _choose_backbone(tree, entry, asked.backbone)
+    settings = _place_backbone(tree["backbones"], settings)
     tree["methods"] = {name: {**entry, "on": None}}
     tree["seeds"] = [_choose_seed(asked.seed, base)]
     require_name(asked.out)
@@ -148,13 +150,17 @@ def _lay_data(tree: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         word = read_source_word(str(settings[WHOLE])) if places == {WHOLE} else None
         if word is not None:
             del settings[WHOLE]
-        source = word or {"kind": "files"}
+        folders = all(Path(str(settings.get(path, ""))).expanduser().is_dir() for path in places)
+        source = word or {"kind": "image-folder" if folders and places != {WHOLE} else "files"}
         tree["data"] = {**tree.get("data", {}), "source": source}
         settings = {f"data.columns.{name}": own for name, own in COLUMNS.get(source["kind"], {}).items()} | settings
         if source["kind"] in TASKS and "task" not in tree:
             tree["task"] = {"kind": TASKS[source["kind"]]}
     if settings.get("data.columns.pair") and "task" not in tree:
         tree["task"] = {"kind": "pair-classification"}
+    if IMAGE in settings and "task" not in tree:
+        asked = "data.columns.text" in settings
+        tree["task"] = {"kind": "visual-question-answering" if asked else "image-classification"}
     return settings
 
 
@@ -237,6 +243,24 @@ def _choose_backbone(tree: dict[str, Any], entry: Mapping[str, Any], word: str |
         tree["backbones"] = {word: known[word]}
     else:
         tree["backbones"] = {"main": read_backbone_word(word)}
+
+
+def _place_backbone(backbones: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay settings of the model to the one that is trained; of a pair its size of images to what reads them.
+
+    A baseline has no model, and no use for them.
+    """
+    settings = {path: value for path, value in given.items() if not path.startswith(ANY_BACKBONE)}
+    meant = {path: value for path, value in given.items() if path.startswith(ANY_BACKBONE)}
+    for path, value in meant.items() if backbones else ():
+        name, spec = next(iter(backbones.items()))
+        field = path.removeprefix(f"{ANY_BACKBONE}.")
+        paired = spec["kind"] == "pair"
+        if paired and field != "image_size":
+            told = f"{find_flag(path)}: the model is two, an encoder of images and one of texts"
+            raise SpecError(told, value=value, remedy=f"say whose: `--set backbones.{name}.image.{field}={value}`")
+        settings[f"backbones.{name}.{'image.' * paired}{field}"] = value
+    return settings
 
 
 def _choose_seed(seed: int | None, base: StudySpec | None) -> int:

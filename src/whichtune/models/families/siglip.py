@@ -47,6 +47,7 @@ def describe_siglip_text(config: Config) -> Anatomy:
         pooler_reads="pooled",
         inert=TOWER_INERT,
         positions=read_size(config, "max_position_embeddings"),
+        filled=True,  # so they were trained (Zhai et al. 2023): a shorter text would get another row
         pooling="last",
         measure=measure_siglip_text,
     )
