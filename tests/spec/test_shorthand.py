@@ -53,3 +53,28 @@ def test_sources_of_rows_in_a_word(tmp_path, monkeypatch):
     assert (set(COLUMNS) | set(TASKS)) - {"image-folder", "daquar"} <= set(list_built_in())
     for word, columns in COLUMNS.items():
         DataSpec.model_validate({"source": {"kind": word}, "columns": columns})
+
+
+def test_two_encoders_in_a_word(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image, text = {"kind": "dinov2-small"}, {"kind": "minilm"}
+    assert read_backbone_word("dinov2-small+minilm") == {"kind": "pair", "image": image, "text": text}
+    assert read_backbone_word("random:vit+random:bert")["image"] == {"kind": "random", "family": "vit"}
+    (tmp_path / "a+b").mkdir()
+    assert read_backbone_word("a+b") == {"kind": "folder", "path": tmp_path / "a+b"}
+    with pytest.raises(ModelError, match="neither a folder nor a name"):
+        read_backbone_word("minilm+")
+
+
+def test_a_folder_of_images_in_a_word(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos/cat", "photos/dog", "cut/Train/cat", "cut/val/cat", "odd/train/cat", "odd/cat", "rows"):
+        (tmp_path / name).mkdir(parents=True)
+    assert read_source_word("photos") == {"kind": "image-folder", "all": tmp_path / "photos"}
+    cut = {"kind": "image-folder", "train": tmp_path / "cut" / "Train", "validation": tmp_path / "cut" / "val"}
+    assert read_source_word("cut") == cut
+    assert read_source_word("odd") == {"kind": "image-folder", "all": tmp_path / "odd"}
+    (tmp_path / "rows" / "a.csv").write_text("text\n")
+    assert read_source_word("rows") is None
+    (tmp_path / "digits").mkdir()
+    assert read_source_word("digits")["kind"] == "image-folder"

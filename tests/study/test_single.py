@@ -238,3 +238,40 @@ def test_the_name_of_a_run_makes_a_tracker_or_names_the_one_there_is(base, tmp_p
     assert {name: (one.run_name, one.project) for name, one in study.trackers.items()} == {"mine": ("second", "p")}
     with pytest.raises(SpecError, match=r"^--wandb-run-name \{x\}: "):
         plan_single(ask(tmp_path, method="full", backbone="random", settings=FILES | {"trackers.*.run_name": "{x}"}))
+
+
+def test_images_by_flags_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    sized = {"backbones.*.image_size": 56}
+    for word, kind in (("photos", "image-folder"), ("digits", "digits")):
+        settings = {"data.source.all": word, **sized}
+        study = plan_single(ask(tmp_path, method="full", backbone="dinov2-small", settings=settings))
+        assert (study.task.kind, study.data.source.kind) == ("image-classification", kind)
+        assert study.backbones["main"].image_size == 56
+    named = {"data.source.train": "photos", "data.source.test": "photos/cat"}
+    study = plan_single(ask(tmp_path, method="full", backbone="random:vit", settings=named))
+    assert (study.data.source.kind, study.data.source.test) == ("image-folder", tmp_path / "photos" / "cat")
+    baseline = plan_single(ask(tmp_path, method="majority", settings={"data.source.all": "digits", **sized}))
+    assert baseline.backbones == {}
+
+
+def test_a_pair_by_flags(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {"data.source.all": "easy-vqa", "backbones.*.image_size": 56}
+    asked = {"method": "frozen-features", "backbone": "dinov2-small+minilm"}
+    study = plan_single(ask(tmp_path, **asked, settings=settings))
+    assert study.task.kind == "visual-question-answering"
+    assert (study.backbones["main"].image.image_size, study.backbones["main"].text.kind) == (56, "minilm")
+    with pytest.raises(SpecError, match=r"--keep-blocks: the model is two.*backbones\.main\.image\.keep_blocks=2"):
+        plan_single(ask(tmp_path, **asked, settings=settings | {"backbones.*.keep_blocks": 2}))
+
+
+def test_a_setting_of_the_model_goes_over_that_of_the_file(base, tmp_path):
+    study = plan_single(
+        ask(tmp_path, method="low", settings=FILES | {"backbones.*.keep_blocks": 1, "methods.*.alpha": 4}), base
+    )
+    assert study.backbones["small"].keep_blocks == 1
+    settings = {"data.source.all": "digits", "backbones.*.image_size": 3}
+    with pytest.raises(SpecError, match=r"--image-size 3: "):
+        plan_single(ask(tmp_path, method="full", backbone="dinov2-small", settings=settings))

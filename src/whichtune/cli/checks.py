@@ -11,9 +11,10 @@ import typer
 def init(
     data: Annotated[Path, typer.Argument(help="A data file (CSV, TSV, JSONL or Parquet), or a folder of images.")],
     model: Annotated[
-        str, typer.Argument(help="A model: `minilm`, `dinov2-small`, a folder, or a name on the hub.")
-    ] = "minilm",
+        str | None, typer.Argument(help="A model: `minilm`, `dinov2-small`, a folder, or a name on the hub.")
+    ] = None,
     *,
+    backbone: Annotated[str | None, typer.Option("--model", help="The same, as an option.")] = None,
     out: Annotated[Path, typer.Option(help="Study file to write.")] = Path("study.yaml"),
     text: Annotated[str | None, typer.Option(help="Column of the text.")] = None,
     label: Annotated[str | None, typer.Option(help="Column of the label.")] = None,
@@ -26,7 +27,9 @@ def init(
 
     if image is not None and (text is not None or pair is not None):
         raise SpecError("--image and --text: `init` writes studies of images or of texts", remedy="leave one out")
-    typer.echo(write_starter(data, model, out, text=text, label=label, pair=pair, image=image))
+    if model is not None and backbone is not None:
+        raise SpecError("the model is named twice", value=backbone, remedy="leave `--model` out")
+    typer.echo(write_starter(data, model or backbone or "minilm", out, text=text, label=label, pair=pair, image=image))
 
 
 def doctor(

@@ -103,8 +103,10 @@ def _lines(data_file: Path, seen: Sniffed, backbone: Mapping[str, Any], out: Pat
         yield from _method_lines(method)
     yield ""
     yield from _opening("training", StudySpec)
-    held = {} if seen.answers == "labels" else _LANGUAGE_TRAINING
-    yield from _settings(TrainingSpec, TrainingSpec().model_dump() | held, "  ")
+    held = TrainingSpec().model_dump() | ({} if seen.answers == "labels" else _LANGUAGE_TRAINING)
+    if seen.image is not None:
+        del held["max_length"]
+    yield from _settings(TrainingSpec, held, "  ")
     yield ""
     yield from _section("seeds", [1, 2, 3], StudySpec)
     yield from _section("margin", 2.0, StudySpec)
@@ -194,7 +196,8 @@ def _method_lines(method: type[Spec]) -> Iterator[str]:
     yield f"  {kind}:"
     if issubclass(method, BaselineBase | PrompterBase):
         own = {"kind": kind}
-    own.pop("training", None)
+    for name in ("training", "fusion", "fusion_width"):  # the last two are of images with questions
+        own.pop(name, None)
     yield from _settings(method, own, "    ")
 
 

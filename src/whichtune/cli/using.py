@@ -28,6 +28,13 @@ STANDARD_INPUT = "-"
 
 Trial = Annotated[str, typer.Argument(help="A trial's id (or its beginning), its folder, or a folder `train` made.")]
 Runs = Annotated[Path, typer.Option(help="Folder of the studies.")]
+Rows = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[data]",
+        help="The rows: a file, or - for standard input, a text a line; images: a folder, a pattern or one, too.",
+    ),
+]
 Text = Annotated[str | None, typer.Option(help="Column of the text; as in training when left out.")]
 Pair = Annotated[str | None, typer.Option(help="Column of the second text.")]
 Image = Annotated[str | None, typer.Option(help="Column of the image's path; as in training when left out.")]
@@ -100,13 +107,7 @@ def evaluate(
 
 def predict(
     trial: Trial,
-    source: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[data]",
-            help="The rows: a file, or - for standard input, a text a line; images: a folder, a pattern or one, too.",
-        ),
-    ] = None,
+    source: Rows = None,
     *,
     data: Annotated[str | None, typer.Option(help="The same, as an option.")] = None,
     out: Annotated[

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from whichtune.engine.recomputing import recomputing
 from whichtune.layers.heads import Head
-from whichtune.measure.modes import modes
+from whichtune.measure.modes import holding_modes, modes, wanted_modes
 from whichtune.methods.contracts import Attachment, Inputs, unchanged
 from whichtune.models.backbone import Backbone
 from whichtune.models.batch import Batch, Batched
@@ -70,7 +71,7 @@ class Assembly:
     @contextmanager
     def fitting(self) -> Generator[None]:
         """Put what trains into train mode and everything else into eval mode; both are restored on every path."""
-        with modes(self.attachment.active, self._everything()), recomputing(self.backbone.blocks, on=self.recompute):
+        with holding_modes(self._fitting_modes), recomputing(self.backbone.blocks, on=self.recompute):
             yield
 
     @contextmanager
@@ -86,6 +87,11 @@ class Assembly:
             finally:
                 if merged:
                     self.attachment.unmerge()  # type: ignore[misc]
+
+    @cached_property
+    def _fitting_modes(self) -> tuple[tuple[nn.Module, bool], ...]:
+        """Which module trains: looked up once, since a step over features is shorter than a walk over a trunk."""
+        return wanted_modes(self.attachment.active, self._everything())
 
     def _everything(self) -> nn.ModuleList:
         """Every module with a mode: a prompt's encoder stands beside the trunk, not in it."""

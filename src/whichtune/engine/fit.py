@@ -15,7 +15,7 @@ from whichtune.engine.guards import GradientWatch, Overflows, fitting_in_memory
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.stopping import Keeper
 from whichtune.errors import TrialError
-from whichtune.layers.masks import StepKey
+from whichtune.layers.masks import StepKey, seed_modules
 from whichtune.measure.clock import PhaseClock
 from whichtune.models.batch import Batched
 from whichtune.spec.training import TrainingSpec
@@ -125,7 +125,7 @@ def accumulate(run: Run) -> float:
     total = 0.0
     for batch in batches:
         run.key.advance()
-        torch.manual_seed(run.key.derive("modules"))  # what the family's own dropout modules draw from
+        seed_modules(run.key.derive("modules"), run.assembly.device)
         with run.arithmetic.forward():
             outputs = run.assembly(batch)
         summed, _ = run.task.loss(outputs, batch.targets, run.weights)

@@ -52,3 +52,14 @@ class MaskSource:
         mask = torch.empty_like(rows, requires_grad=False).bernoulli_(keep, generator=generator).div_(keep)
         self._drawn = (step, mask)
         return mask
+
+
+def seed_modules(seed: int, device: torch.device) -> None:
+    """Seed what a family's own dropout modules draw from.
+
+    `torch.manual_seed` would also queue a call for every kind of device that has not been used yet, with a printed
+    stack each, and at every step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)

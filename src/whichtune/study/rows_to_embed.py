@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter
 
@@ -126,7 +126,9 @@ def _open_source(wish: Wish, named: Mapping[str, Any]) -> tuple[Chosen, dict[str
     own.pop("pair", None)
     asked = {"text": wish.text, "image": wish.image, "label": wish.label, "id": wish.id, "image_root": wish.image_root}
     # Made without the checks of a study: what is embedded may be the column of the answer.
-    columns = Columns.model_construct(**{**own, **{name: value for name, value in asked.items() if value is not None}})
+    columns: Columns = cast(Any, Columns).model_construct(
+        **{**own, **{name: value for name, value in asked.items() if value is not None}}
+    )
     spec: SourceSpec = TypeAdapter[Any](SourceSpec).validate_python(_split_hub(named, wish.splits))
     found = read_source(spec, Needs(columns, reads))
     parts = dict(found.parts)
