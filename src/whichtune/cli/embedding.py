@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Pooling(StrEnum):
-    """Which hidden rows make the embedding."""
+    """Which hidden rows make the embedding; the words of `models.backbone.POOLINGS`."""
 
     default = "default"
     mean = "mean"
@@ -49,8 +49,9 @@ def embed(
     pooling: Annotated[
         Pooling | None,
         typer.Option(
-            help="default is the family's own way; when left out that for images, and the mean for texts unless the "
-            "model has an embedding of its own."
+            metavar="<word>",
+            help="default (the family's own way), mean, first or last. When left out: default for images, mean for "
+            "texts unless the model has an embedding of its own.",
         ),
     ] = None,
     normalise: Annotated[bool, typer.Option(help="Give every row length 1.")] = False,
@@ -172,13 +173,13 @@ class Bar:
 
     def __init__(self, progress: Any) -> None:
         self.progress = progress
-        self.task = progress.add_task("", total=None)
+        self.task = progress.add_task("", total=None, visible=False)
 
     def on_split(self, split: str, rows: int, done: int) -> None:
         """Start the split's bar."""
         from rich.markup import escape
 
-        self.progress.reset(self.task, description=escape(split), total=rows, completed=done)
+        self.progress.reset(self.task, description=escape(split), total=rows, completed=done, visible=done < rows)
 
     def on_rows(self, rows: int) -> None:
         """Move it."""
