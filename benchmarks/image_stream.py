@@ -1,6 +1,6 @@
 """Memory in which ten thousand images pass through: read, sized, cut into batches, embedded.
 
-    python benchmarks/image_stream.py [--images 10000] [--batch 32] [--quick]
+    python benchmarks/image_stream.py [--images 10000] [--batch 32] [--trunk random-vit] [--quick]
 
 JPEG files of 256 x 224 pixels are drawn into class folders once. Then, in one process and with an empty cache:
 
@@ -18,7 +18,8 @@ is measured apart, by running it on one batch alone; an embedding may rise that 
 Exits with 1 when a phase rises more than 4 batches. Two of them are what turns bytes to numbers (what is read and what
 is made of it), one more the shard of 64 images while it is sized (bytes, twice: one by one and together), and one the
 rows of ten thousand examples, the libraries' first use and what an allocator keeps. All ten thousand would be 312.
-`--quick` takes 1,000 images and a tiny random ViT in place of EfficientNet-Lite0.
+The trunk is a small random ViT: what passes through it is the same whatever it is, and it is quick. With `--trunk
+efficientnet-lite0` a real one embeds, which takes many times as long. `--quick` takes 1,000 images.
 """
 
 import argparse
@@ -119,10 +120,15 @@ class Peaks:
         }
 
 
-def choose_backbone(quick):
-    if quick:
-        return RandomBackbone(kind="random", family="vit", config={"patch_size": 32}, image_size=SIDE)
-    return EfficientNetLite0Backbone(kind="efficientnet-lite0", image_size=SIDE)
+TRUNKS = {
+    "random-vit": RandomBackbone(
+        kind="random",
+        family="vit",
+        config={"patch_size": 32, "hidden_size": 256, "intermediate_size": 512},
+        image_size=SIDE,
+    ),
+    "efficientnet-lite0": EfficientNetLite0Backbone(kind="efficientnet-lite0", image_size=SIDE),
+}
 
 
 def pass_through(folder, backbone, size):
@@ -171,7 +177,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_IMAGES} images, a tiny random ViT")
+    parser.add_argument("--trunk", choices=TRUNKS, default="random-vit")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_IMAGES} images")
     asked = parser.parse_args()
     if asked.quick:
         asked.images = QUICK_IMAGES
@@ -179,7 +186,7 @@ def main():
         sys.exit("resident memory is read from Linux's /proc, which is not here")
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    backbone = load_backbone(choose_backbone(asked.quick), LoadRequest(reads="image"))
+    backbone = load_backbone(TRUNKS[asked.trunk], LoadRequest(reads="image"))
     backbone.trunk.eval()
     batch_bytes = asked.batch * 3 * SIDE * SIDE * 4
     with tempfile.TemporaryDirectory() as temporary:

@@ -4,7 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("start_up.py", "duplicates.py", "against_trainer.py", "adapter_memory.py", "few_shot.py")
+BENCHES = (
+    "start_up.py",
+    "duplicates.py",
+    "against_trainer.py",
+    "adapter_memory.py",
+    "few_shot.py",
+    "frozen_head.py",
+    "embedding_rate.py",
+    "image_stream.py",
+)
 
 
 def main() -> int:

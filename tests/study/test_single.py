@@ -263,6 +263,8 @@ def test_a_pair_by_flags(tmp_path, monkeypatch):
     study = plan_single(ask(tmp_path, **asked, settings=settings))
     assert study.task.kind == "visual-question-answering"
     assert (study.backbones["main"].image.image_size, study.backbones["main"].text.kind) == (56, "minilm")
+    with pytest.raises(SpecError, match=r"read by an encoder each: got 'minilm'; for example .*dinov2-small.minilm"):
+        plan_single(ask(tmp_path, method="full", backbone="minilm", settings=settings))
     with pytest.raises(SpecError, match=r"--keep-blocks: the model is two.*backbones\.main\.image\.keep_blocks=2"):
         plan_single(ask(tmp_path, **asked, settings=settings | {"backbones.*.keep_blocks": 2}))
 

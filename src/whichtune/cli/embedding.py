@@ -11,6 +11,7 @@ import typer
 
 from whichtune.cli.progress import QUIET_SECONDS
 from whichtune.cli.running import INTERRUPTED
+from whichtune.cli.using import Device, ImageRoot, Threads
 
 if TYPE_CHECKING:
     from whichtune.models.backbone import Backbone
@@ -38,9 +39,7 @@ def embed(
     out: Annotated[Path, typer.Option(help="Folder for embeddings.npy, rows.parquet and embeddings.json.")],
     text: Annotated[str | None, typer.Option(help="Column of the texts to embed; `text` when left out.")] = None,
     image: Annotated[str | None, typer.Option(help="Column of the images to embed; `image` when left out.")] = None,
-    image_root: Annotated[
-        Path | None, typer.Option(help="Folder that paths of images start at; the file's own.")
-    ] = None,
+    image_root: ImageRoot = None,
     label: Annotated[str | None, typer.Option(help="Column of a label to keep; `label` where there is one.")] = None,
     identity: Annotated[str | None, typer.Option("--id", help="Column of an id to keep; else split and place.")] = None,
     split: Annotated[
@@ -58,8 +57,8 @@ def embed(
     max_length: Annotated[int | None, typer.Option(min=1, help="Tokens of a text at most; 128.")] = None,
     image_size: Annotated[int | None, typer.Option(min=8, help="Side of images in pixels; the model's own.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Rows a forward pass.")] = 64,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores when left out.")] = None,
+    device: Device = "auto",
+    threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write the embeddings of texts or images by a frozen encoder; what was computed before is found."""

@@ -27,6 +27,7 @@ from whichtune.spec.write import write_scalar
 
 SOURCE = "data.source."
 IMAGE = "data.columns.image"
+QUESTIONS = "visual-question-answering"
 WHOLE = "data.source.all"
 WANDB = "trackers.*."
 """Front of the settings of Weights & Biases, whatever the tracker is called."""
@@ -160,7 +161,7 @@ def _lay_data(tree: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         tree["task"] = {"kind": "pair-classification"}
     if IMAGE in settings and "task" not in tree:
         asked = "data.columns.text" in settings
-        tree["task"] = {"kind": "visual-question-answering" if asked else "image-classification"}
+        tree["task"] = {"kind": QUESTIONS if asked else "image-classification"}
     return settings
 
 
@@ -242,7 +243,11 @@ def _choose_backbone(tree: dict[str, Any], entry: Mapping[str, Any], word: str |
     elif word in known:
         tree["backbones"] = {word: known[word]}
     else:
-        tree["backbones"] = {"main": read_backbone_word(word)}
+        made = read_backbone_word(word)
+        if tree.get("task", {}).get("kind") == QUESTIONS and made["kind"] != "pair":
+            remedy = "for example `--backbone dinov2-small+minilm`"
+            raise SpecError("--backbone: image and question are read by an encoder each", value=word, remedy=remedy)
+        tree["backbones"] = {"main": made}
 
 
 def _place_backbone(backbones: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
