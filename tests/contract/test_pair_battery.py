@@ -1,6 +1,5 @@
 """The battery over every method on pairs of tiny encoders, one for images and one for questions."""
 
-from functools import cache
 
 import numpy as np
 import pytest

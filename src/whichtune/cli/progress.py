@@ -116,7 +116,8 @@ def describe_data(report: DataReport) -> list[str]:
         for dropped in report.dropped
     ]
     lines += [
-        f"  duplicates {' / '.join(dict.fromkeys(pair.splits))}: {pair.exact} exact, {pair.near} near"
+        f"  duplicates {' / '.join(dict.fromkeys(pair.splits))}: {pair.exact} exact"
+        + ("" if pair.near is None else f", {pair.near} near")
         for pair in report.duplicates
         if pair.exact or pair.near
     ]

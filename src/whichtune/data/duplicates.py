@@ -170,4 +170,6 @@ def _count_pair(splits: Mapping[str, Sequence[Example]], found: Families, left: 
         numbers = found.texts if exact[place] else found.families
         twin = int(np.argmax(numbers[right] == numbers[left][place]))
         shown.append((splits[left][place].origin, splits[right][twin].origin))
-    return Duplicates((left, right), int(exact.sum()), int((close & ~exact).sum()), tuple(shown))
+    images = any(one.image is not None for one in splits[left])
+    near = None if images else int((close & ~exact).sum())
+    return Duplicates((left, right), int(exact.sum()), near, tuple(shown))

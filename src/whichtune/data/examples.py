@@ -55,8 +55,9 @@ class Duplicates:
     exact: int
     """Rows of the first split with an exact copy (after case and white space) in the second; within one split, rows
     that repeat an earlier one."""
-    near: int
-    """Further rows of the first split with a near copy in the second, directly or through other copies."""
+    near: int | None
+    """Further rows of the first split with a near copy in the second, directly or through other copies; None where near
+    copies are not looked for, as of images."""
     pairs: tuple[tuple[str, str], ...]
     """The origins of the first few."""
 

@@ -19,6 +19,7 @@ PURPOSES = {
     "gpu": "energy of NVIDIA GPUs",
     "peft": "the method `peft`",
     "quantization": "the method `qlora`",
+    "vision": "the backbone `dinov2-small`, out of an ONNX file",
     "tensorboard": "the tracker TensorBoard",
     "wandb": "the tracker Weights & Biases",
     "mlflow": "the tracker MLflow",

@@ -153,7 +153,8 @@ def _data_lines(held: Mapping[str, Any]) -> Iterator[str]:
     for one in held.get("duplicates", ()):
         first, second = one["splits"]
         where = f"within {first}" if first == second else f"of {first} also in {second}"
-        yield f"Duplicates {where}: {one['exact']:,} exact, {one['near']:,} near"
+        near = "" if one["near"] is None else f", {one['near']:,} near"
+        yield f"Duplicates {where}: {one['exact']:,} exact{near}"
     for name, encoding in held.get("encodings", {}).items():
         yield f"{name} was read as {encoding}"
     yield from held.get("notes", ())
