@@ -84,11 +84,11 @@ FAMILIES = (
 UNMEASURED = {"roformer"}
 """Families by structure alone: no counting formula is known."""
 NO_FORMULA = {
-    **{(method, family): family for method in METHODS for family in UNMEASURED},
+    **{(method, family): family for method in METHODS for family in UNMEASURED if method != "frozen-features"},
     **{(f"peft, {tuner}", family): "PEFT" for tuner in ("ia3", "adalora") for family in FAMILIES},
     ("peft, dora", "modernbert"): "",
 }
-"""Cells without a counting formula, and a word of the reason."""
+"""Cells without a counting formula, and a word of the reason; a head alone is counted from the width it reads."""
 OUT_OF_SIGHT = "deep prompts need rows that all others see, but in some blocks of the family '{}' a row sees near ones"
 LOCAL = {"modernbert"}
 """Families some of whose blocks see near rows alone."""

@@ -1,6 +1,5 @@
 """The battery over every method on pairs of tiny encoders, one for images and one for questions."""
 
-
 import numpy as np
 import pytest
 import torch

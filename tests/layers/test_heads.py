@@ -10,6 +10,7 @@ from whichtune.layers.heads import ClassHead, HeadRequest, TokenHead, count_head
 from whichtune.models.batch import Encoded, collate
 from whichtune.models.count import count_parameters
 from whichtune.models.head_forms import HEAD_FORMS
+from whichtune.spec.methods import LoraSpec
 
 TEXTS = ["a fine film", "dull", "x" * 30, "nothing at all happens, twice"]
 TANH = {"dense": "classifier.dense", "out": "classifier.out_proj"}
@@ -153,6 +154,7 @@ def test_a_token_head_has_nothing_of_its_own():
 def test_a_backbone_that_scores_no_tokens_has_no_token_head(tiny_backbone):
     assert HeadRequest(0).tokens
     assert not HeadRequest(2).tokens
-    assert isinstance(build_head(tiny_backbone("gpt"), HeadRequest(0), 0.1), TokenHead)
+    method = LoraSpec(kind="lora")
+    assert isinstance(build_head(tiny_backbone("gpt"), method, HeadRequest(0), 0.1), TokenHead)
     with pytest.raises(UnsupportedError, match=r"the family 'bert' scores no next token"):
-        build_head(tiny_backbone("bert"), HeadRequest(0), 0.1)
+        build_head(tiny_backbone("bert"), method, HeadRequest(0), 0.1)
