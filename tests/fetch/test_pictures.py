@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import warnings
 from hashlib import sha256
@@ -77,6 +78,18 @@ def test_the_greatest_size_is_read_from_the_header_alone(tmp_path, monkeypatch):
     assert inspect_picture(draw(tmp_path / "not.png", (12, 9))) == "huge-image"
 
 
+def test_a_strip_is_huge_since_models_widen_the_shorter_side(tmp_path, monkeypatch):
+    assert isinstance(inspect_picture(draw(tmp_path / "fits.png", (100, 1))), Picture)
+    monkeypatch.setattr(pictures, "to_rgb", lambda image: pytest.fail("decoded"))
+    for size in ((101, 1), (2, 201)):
+        assert inspect_picture(draw(tmp_path / f"{size[0]}.png", size)) == "huge-image"
+
+
+def test_a_pipe_is_no_file_and_is_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert inspect_picture(tmp_path / "pipe.png") == "no-image-file"
+
+
 def test_damaged_bits_are_seen(tmp_path):
     content = bytearray(draw(tmp_path / "a.png", (64, 64)).read_bytes())
     content[len(content) // 2] ^= 0xFF
@@ -104,7 +117,7 @@ def test_a_second_look_decodes_nothing_and_a_change_is_seen(tmp_path, monkeypatc
     again = inspect_pictures(paths)
     assert looked == [str(paths[2])]
     assert again[2] != first[2]
-    monkeypatch.setattr(pictures, "_VERSION", 2)
+    monkeypatch.setattr(pictures, "_VERSION", pictures._VERSION + 1)
     inspect_pictures(paths)
     assert len(looked) == 6
 
@@ -152,6 +165,8 @@ def test_wide_grey_values_keep_their_upper_bits(tmp_path):
         assert pixels[0, :, 0].tolist() == [0, 0, 1, 127, 255]
     Image.fromarray(np.array([[-1.0, 0.0, 1.0, np.nan]], np.float32)).save(tmp_path / "f.tiff")
     assert np.asarray(open_picture(found(tmp_path / "f.tiff")))[0, :, 1].tolist() == [0, 128, 255, 128]
+    Image.fromarray(np.array([[-1.0, 0.0, 1.0, np.inf, -np.inf]], np.float32)).save(tmp_path / "i.tiff")
+    assert np.asarray(open_picture(found(tmp_path / "i.tiff")))[0, :, 1].tolist() == [0, 128, 255, 255, 0]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])

@@ -111,7 +111,8 @@ def test_a_row_a_type_by_default_and_all_of_one_grouping_on_request(shapes) -> N
     assert "COCO-QA" not in full
     assert "Rows by type of question, TDIUC's types" in full
     assert "mlp@dino against concat@dino, TDIUC's types" in full
-    assert full.index("mlp@dino against concat@dino") < full.index("mlp@dino against question-only")
+    against = [full.index(f"mlp@dino against {name}") for name in ("question-only", "concat@dino", "majority")]
+    assert against == sorted(against), "the best baseline stands before other methods, the other one behind them"
     assert "docs/question-types.md" in full
     markdown = render_markdown(compare_study(shapes.folder, by="source"))
     assert "what-colour" in markdown

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 import warnings
 from collections import defaultdict
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
 
 Fault = Literal["no-image-file", "not-an-image", "broken-image", "huge-image"]
 """Why a file is no usable image: it cannot be read; it is something else; it does not decode to its end; it claims more
-than `MOST_PIXELS`."""
+than `MOST_PIXELS`, or is a strip of more than `MOST_RATIO`."""
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 MOST_PIXELS = 64_000_000
 """Pixels of an image at most (64 megapixels, 192 MB once decoded); judged by its header."""
+MOST_RATIO = 100
+"""Longer side over the shorter one at most: where a model wants a shorter side of hundreds of pixels, a strip of
+a few bytes would take gigabytes."""
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 """Formats that are read, as Pillow calls them."""
 SUFFIXES = (
@@ -39,7 +43,7 @@ SUFFIXES = (
 """Suffixes by which a file in a folder is taken for an image."""
 _MARKS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 """How files of these formats begin: one that does and cannot be read is a broken image, not something else."""
-_VERSION = 1
+_VERSION = 2
 """Raised when the same file would be judged otherwise."""
 _SETTLED_SECONDS = 3.0
 
@@ -167,7 +171,7 @@ def _look(path: str) -> str:
             handle.seek(0)
             try:
                 with _opened(handle) as image:
-                    if image.width * image.height > MOST_PIXELS:
+                    if image.width * image.height > MOST_PIXELS or max(image.size) > MOST_RATIO * min(image.size):
                         return "huge-image"
                     to_rgb(image)
             except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -202,8 +206,11 @@ def _narrow(image: Image.Image) -> Image.Image:
     import numpy as np
     from PIL import Image
 
-    values = np.nan_to_num(np.asarray(image).astype(np.float64))
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    values = np.asarray(image).astype(np.float64)
+    values[np.isnan(values)] = 0
+    ends = values[np.isfinite(values)]
+    low, high = (float(ends.min()), float(ends.max())) if ends.size else (0.0, 0.0)
+    values = values.clip(low, high)
     if image.mode != "F" and low >= 0 and high <= 0xFFFF:
         grey = values // 256
     else:
@@ -215,16 +222,18 @@ def _reader() -> list[Any]:
     """What else decides how a file is judged."""
     from PIL import __version__
 
-    return [_VERSION, MOST_PIXELS, __version__]
+    return [_VERSION, MOST_PIXELS, MOST_RATIO, __version__]
 
 
 def _state_of(path: str) -> list[int] | None:
-    """Return what changes when a file does; None where there is none."""
+    """Return what changes when a file does; None where there is none, as for a pipe, which would never end."""
     try:
-        stat = os.stat(path)  # noqa: PTH116 - a Path a file costs as much as the look itself
+        found = os.stat(path)  # noqa: PTH116 - a Path a file costs as much as the look itself
     except (OSError, ValueError):
         return None
-    return [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return [found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def _is_settled(state: Sequence[int]) -> bool:

@@ -17,11 +17,16 @@ class StepKey:
 
     def __init__(self, streams: Streams) -> None:
         self.streams = streams
-        self.micro_step = 0
+        self._micro_step = 0
+
+    @property
+    def micro_step(self) -> int:
+        """Forward passes so far."""
+        return self._micro_step
 
     def advance(self) -> None:
         """Move to the next forward pass."""
-        self.micro_step += 1
+        self._micro_step += 1
 
     def derive(self, name: str) -> int:
         """Return the seed of one layer input at this forward pass."""

@@ -38,10 +38,10 @@ class PartKey(StepKey):
         super().__init__(PartStreams(whole.streams, role))
         self._whole = whole
 
-    def derive(self, name: str) -> int:
-        """Return the seed of one layer input at this forward pass."""
-        self.micro_step = self._whole.micro_step
-        return super().derive(name)
+    @property
+    def micro_step(self) -> int:
+        """Forward passes of the whole so far; masks are kept by it, so it must never lag behind."""
+        return self._whole.micro_step
 
 
 def why_not_on_pair(tuner: Tuner, spec: TunerBase, pair: Pair, request: HeadRequest) -> str | None:

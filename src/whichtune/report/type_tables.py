@@ -10,7 +10,7 @@ from whichtune.report.figures import DASH, enumerate_words, format_interval, for
 from whichtune.report.model import Comparison, TypePair, TypeScore, TypeTable
 from whichtune.report.sections import ListSection, Section, TableSection
 
-PAIR_TABLES = 10
+PAIR_TABLES = 12
 """Up to so many pairs of candidates have a table of their own."""
 BETTER_NOTE = (
     "Better: the 95 % interval of the paired difference, widened so that those of all {count} types of a pair hold "
@@ -88,15 +88,25 @@ def _lay_out_scores(table: TypeTable, comparison: Comparison) -> Section:
 
 
 def _lay_out_pairs(table: TypeTable, comparison: Comparison) -> Iterator[Section]:
-    """Yield a table a pair: pairs without a baseline first, as candidates are ordered."""
-    bars = {row.candidate for row in comparison.candidates if row.baseline}
+    """Yield a table a pair: what is asked for most stands first, else as candidates are ordered."""
     pairs = [list(own) for _, own in groupby(table.pairs, key=lambda one: (one.first, one.second))]
-    pairs.sort(key=lambda own: bool({own[0].first, own[0].second} & bars))
+    pairs.sort(key=lambda own: _rank_pair({own[0].first, own[0].second}, comparison))
     for own in pairs[:PAIR_TABLES]:
         yield _lay_out_pair(table, own)
     rest = len(pairs) - PAIR_TABLES
     if rest > 0:
         yield ListSection("More pairs by type", [f"{rest:,} more pairs stand in the JSON form"])
+
+
+def _rank_pair(names: set[str], comparison: Comparison) -> int:
+    """One method on two backbones first, then a method against the best baseline, then the rest."""
+    rows = [row for row in comparison.candidates if row.candidate in names]
+    bars = [row.candidate for row in comparison.candidates if row.baseline]
+    if len({row.method for row in rows}) == 1:
+        return 0
+    if not names & set(bars):
+        return 2
+    return 1 if bars[0] in names else 3
 
 
 def _lay_out_pair(table: TypeTable, pairs: list[TypePair]) -> Section:

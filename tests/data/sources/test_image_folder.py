@@ -131,6 +131,16 @@ def test_other_folders_are_one_message(tmp_path, photos):
         load(source={"all": tmp_path / "empty"})
 
 
+def test_a_split_inside_another_is_refused(tmp_path, photos):
+    for label in ("cat", "dog"):
+        (photos / "test" / label).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(photos / "test" / label / "0.png")
+    with pytest.raises(DataError, match="`test` lies inside that of `train`"):
+        load(source={"train": photos, "test": photos / "test"})
+    with pytest.raises(DataError, match="`train` lies inside that of `validation`"):
+        load(source={"train": photos / "test", "validation": photos})
+
+
 def test_copies_are_counted_byte_for_byte(photos):
     for place in range(10):
         (photos / "cat" / f"copy{place}.png").write_bytes((photos / "cat" / "1.png").read_bytes())

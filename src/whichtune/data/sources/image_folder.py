@@ -104,6 +104,14 @@ def _refuse_shared(folders: dict[str, Path]) -> None:
         if folder.resolve() in seen:
             raise DataError(f"`{seen[folder.resolve()]}` and `{part}` are the same folder", value=str(folder))
         seen[folder.resolve()] = part
+    for inner, part in seen.items():
+        for outer in inner.parents:
+            if outer in seen:
+                raise DataError(
+                    f"the folder of `{part}` lies inside that of `{seen[outer]}`: its images would stand in both",
+                    value=str(inner),
+                    remedy="put the folders of the splits beside each other",
+                )
 
 
 def _describe(stray: Sequence[str]) -> str:
