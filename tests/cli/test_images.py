@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from whichtune.cli.sniff import sniff_images
+from whichtune.cli.sniff import sniff, sniff_images, sniff_questions
 from whichtune.cli.starter import write_starter
 from whichtune.errors import DataError
 from whichtune.records.folder import StudyFolder
@@ -237,6 +237,34 @@ def test_a_table_of_texts_is_none_of_images(place):
     assert (named.image, named.label, named.text) == ("picture", "label", "")
     with pytest.raises(DataError, match=r"no column 'pcture'.*did you mean 'picture'"):
         sniff_images(path, image="pcture")
+
+
+def test_a_column_of_images_is_no_label_and_no_text(place):
+    path = place / "rows.csv"
+    lines = [f"{number % 9}.png,this is product number {number},{number}" for number in range(20)]
+    path.write_text("\n".join(["picture,about,price", *lines]))
+    with pytest.raises(DataError, match="cannot tell which column is the label; allowed: price"):
+        sniff(path)
+
+
+def test_questions_about_images_are_told_apart_from_texts_and_from_images(place):
+    path = place / "asked.csv"
+    lines = [f"{number // 2}.png,is it {number % 3}?,{('yes', 'no')[number % 2]}" for number in range(20)]
+    path.write_text("\n".join(["image,question,answer", *lines]))
+    with pytest.raises(DataError, match=r"holds? images, and questions in `question`.*visual-question-answering"):
+        write_starter(path, "minilm", place / "s.yaml")
+    assert not (place / "s.yaml").exists()
+    named = sniff_images(path, image="image")
+    assert (named.image, named.label) == ("image", "answer")
+    seen = sniff_questions(path)
+    assert (seen.image, seen.text, seen.label, seen.labels) == ("image", "question", "answer", {"yes": 10, "no": 10})
+    with pytest.raises(DataError, match=r"no column 'qestion'.*did you mean 'question'"):
+        sniff_questions(path, text="qestion")
+
+
+def test_a_folder_of_images_has_no_columns(photos, place):
+    with pytest.raises(DataError, match="--label: a folder of images has no columns"):
+        write_starter(photos, "minilm", place / "s.yaml", label="mood")
 
 
 def test_embed_tells_shape_and_what_was_found(whichtune, photos, place):

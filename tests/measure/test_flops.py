@@ -152,6 +152,18 @@ def test_checkpointed_blocks_are_computed_again_in_the_backward_pass(bert):
     assert blocks + attention - last_product <= again <= blocks + attention
 
 
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_the_gradients_of_a_convolution_cost_what_it_costs_itself(kind, groups):
+    layer = kind(8, 16, 3, stride=2, padding=1, groups=groups)
+    images = torch.randn(2, 8, 9, 9, requires_grad=True)
+    whole = count_flops(lambda: layer(images), lambda out: out.sum().backward())
+    places = 5 * 5 if kind is nn.Conv2d else 9 * 9
+    assert whole == Flops(2 * 2 * places * 3 * 3 * 8 * 16 // groups, 2 * 2 * 2 * places * 3 * 3 * 8 * 16 // groups)
+    first = count_flops(lambda: layer(images.detach()), lambda out: out.sum().backward())
+    assert first == Flops(whole.forward, whole.forward)
+
+
 def test_in_place_products_are_counted():
     left, right, total = torch.randn(3, 4), torch.randn(4, 5), torch.zeros(3, 5)
     assert count_flops(lambda: total.addmm_(left, right)).forward == 2 * 3 * 4 * 5

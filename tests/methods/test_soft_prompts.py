@@ -10,8 +10,12 @@ from pydantic import TypeAdapter, ValidationError
 from whichtune.engine.guards import require_room
 from whichtune.engine.trial import count_assembly
 from whichtune.errors import ModelError, UnsupportedError
+from whichtune.methods import TUNERS
 from whichtune.methods.prompt_starts import choose_tokens, list_words, table_of
+from whichtune.models.backbone import LoadRequest
 from whichtune.models.batch import collate
+from whichtune.models.load import load_backbone
+from whichtune.spec.backbones import RandomBackbone
 from whichtune.spec.grids import expand_grid
 from whichtune.spec.methods import MethodSpec
 
@@ -321,3 +325,19 @@ def test_a_phrase_without_tokens_is_refused():
     spec = spec_of(kind="prompt-tuning", initialise="phrase", phrase="\u00ad")
     with pytest.raises(ModelError, match="no token"):
         choose_tokens(backbone, spec, torch.Generator())
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"kind": "prompt-tuning"},
+        {"kind": "prompt-tuning", "deep": True},
+        {"kind": "p-tuning", "deep": True, "encoder": "none"},
+        {"kind": "peft", "tuner": "p_tuning"},
+        {"kind": "peft", "tuner": "prefix_tuning"},
+    ],
+)
+def test_texts_that_take_all_positions_leave_none_for_rows_in_front(method):
+    spec = spec_of(**method)
+    anatomy = load_backbone(RandomBackbone(kind="random", family="siglip"), LoadRequest()).anatomy
+    assert "fills every text up to all its positions" in (TUNERS[type(spec)].supports(spec, anatomy, None) or "")

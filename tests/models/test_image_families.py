@@ -248,8 +248,17 @@ def test_no_place_of_a_map_stands_for_the_image(family):
 
 def test_images_too_small_for_one_place_are_refused():
     backbone = load("vit")
-    with pytest.raises(ModelError, match="leave nothing to read"):
+    with pytest.raises(ModelError, match="leave too little to read"):
         image_rows(backbone.anatomy, backbone.config, 7)
+
+
+def test_images_whose_last_map_is_less_than_a_window_are_refused():
+    backbone = load("swin")  # patches of 4 and one halving: 4 places a side, the window, need more than 24 pixels
+    with pytest.raises(ModelError, match="leave too little to read"):
+        image_rows(backbone.anatomy, backbone.config, 24)
+    with torch.no_grad():
+        found = backbone.run(torch.randn(1, 3, 25, 25), layout_of(torch.tensor([1])))
+    assert found.shape[1] == image_rows(backbone.anatomy, backbone.config, 25) == 16
 
 
 def test_oblong_images_are_refused():

@@ -294,3 +294,15 @@ def test_loading_images_is_silent_and_leaves_the_random_state(tmp_path, capfd):
     load(folder)
     assert capfd.readouterr() == ("", "")
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_tokenizer_whose_class_needs_another_library_is_read_from_its_file(tmp_path):
+    words = PreTrainedTokenizerFast(tokenizer_object=make_byte_tokenizer(), pad_token="[PAD]", eos_token="[SEP]")
+    model = SiglipModel(SiglipConfig(text_config=TEXT, vision_config=ROWS | IMAGE))
+    folder = save(tmp_path / "siglip", model)
+    words.save_pretrained(folder)
+    told = json.loads((folder / "tokenizer_config.json").read_text()) | {"tokenizer_class": "SiglipTokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    reader = load(folder, "text").encoder
+    assert (reader.fill.width, reader.fill.token) == (16, 1)
+    assert reader.tokenizer.encode("a cat").ids == words("a cat")["input_ids"]

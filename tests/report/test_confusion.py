@@ -18,7 +18,7 @@ from whichtune.errors import InputError, RecordError
 from whichtune.records.predictions import read_predictions, write_predictions
 from whichtune.report.comparison import compare_study
 from whichtune.report.confusion import MATRIX_LABELS, PAIRS, ROWS, read_confusion
-from whichtune.report.contact_sheet import NO_THUMBNAILS, SIDE, add_sheet, draw_sheet, open_thumbnail
+from whichtune.report.contact_sheet import NO_THUMBNAILS, SIDE, add_sheet, draw_sheet, open_thumbnail, read_thumbnails
 from whichtune.report.terminal import render_terminal
 from whichtune.report.view import View
 from whichtune.stats.scores import score_predictions
@@ -183,6 +183,15 @@ def test_the_sheet_holds_the_pictures_of_the_rows(shapes) -> None:
         colours = {colour for _, colour in sheet.getcolors(1 << 24)}
     assert (173, 216, 230) in colours
     assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_each_split_has_a_sheet_of_its_own(shapes, monkeypatch) -> None:
+    shown = read_thumbnails(shapes.folder, "test", {row.id for one in look(shapes).confusion.pairs for row in one.rows})
+    monkeypatch.setattr("whichtune.report.contact_sheet.read_thumbnails", lambda *_: shown)
+    for split in ("test", "validation"):
+        add_sheet(shapes.folder, look(shapes).confusion, split)
+    names = {each.name for each in shapes.folder.report.iterdir()}
+    assert names == {"confusion-mlp@dino.png", "confusion-validation-mlp@dino.png"}
 
 
 def test_odd_names_and_labels_stay_in_the_folder(shapes) -> None:

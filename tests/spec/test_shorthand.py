@@ -62,6 +62,10 @@ def test_two_encoders_in_a_word(tmp_path, monkeypatch):
     assert read_backbone_word("random:vit+random:bert")["image"] == {"kind": "random", "family": "vit"}
     (tmp_path / "a+b").mkdir()
     assert read_backbone_word("a+b") == {"kind": "folder", "path": tmp_path / "a+b"}
+    (tmp_path / "a+b.gguf").touch()
+    assert read_backbone_word("a+b.gguf") == {"kind": "gguf", "path": tmp_path / "a+b.gguf"}
+    with pytest.raises(ModelError, match=r"'a\+minilm\+c': neither"):
+        read_backbone_word("a+minilm+c")
     with pytest.raises(ModelError, match="neither a folder nor a name"):
         read_backbone_word("minilm+")
 

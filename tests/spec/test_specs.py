@@ -15,6 +15,17 @@ PAIRED = {"source": {"kind": "nli-grammar"}, "columns": {"text": "premise", "pai
 HYPOTHESIS = {"h": {"kind": "hypothesis-only"}}
 STUDY = {"name": "a", "data": TWEETS, "backbones": {"b": {"kind": "minilm"}}, "methods": {"full": {"kind": "full"}}}
 
+PAIR = {"kind": "pair", "image": {"kind": "dinov2-small"}, "text": {"kind": "minilm"}}
+ASKED = STUDY | {
+    "task": {"kind": "visual-question-answering"},
+    "data": {"source": {"kind": "easy-vqa"}},
+    "backbones": {"b": {"kind": "minilm"}, "p": PAIR},
+}
+
+
+def fused(**fields):
+    return {"f": {"kind": "frozen-features"} | fields}
+
 
 @pytest.mark.parametrize(
     ("spec", "fields", "told"),
@@ -41,6 +52,9 @@ STUDY = {"name": "a", "data": TWEETS, "backbones": {"b": {"kind": "minilm"}}, "m
         (StudySpec, STUDY | {"task": PAIRS}, r"data\.columns: pair-classification reads two texts: name .* `pair`"),
         (StudySpec, STUDY | {"data": PAIRED}, r"data\.columns\.pair: text-classification reads one text"),
         (StudySpec, STUDY | {"methods": HYPOTHESIS}, "h: hypothesis-only reads the second text alone"),
+        (StudySpec, STUDY | {"methods": fused(fusion="mlp")}, r"f\.fusion: puts an image and a text together"),
+        (StudySpec, STUDY | {"methods": fused(grid={"fusion": ["mlp"]})}, r"f\.grid\.fusion: puts an image and a text"),
+        (StudySpec, ASKED | {"methods": fused(on=[{"image": "p", "text": "b"}])}, r"on\.0\.image: 'p' is a pair"),
         (Columns, {"pair": "text"}, "text and pair are the same column"),
         (Columns, {"text": "a", "pair": "label"}, "text and label are the same column"),
         (StudySpec, STUDY | {"seeds": [1, 1]}, "seed 1 stands twice"),

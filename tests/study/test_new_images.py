@@ -1,5 +1,7 @@
 """New rows with images: from tables, folders, patterns and single files."""
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
@@ -47,10 +49,17 @@ def test_a_folder_a_pattern_and_a_file_are_rows(shown):
     assert table["image"] == rows.ids
     assert read_rows(shown / "*" / "1.*", ALONE, Reading(), two=False).ids == ["cat/1.png", "dog/1.png"]
     assert read_rows(shown / "cat" / "1.png", ALONE, Reading(), two=False).ids == ["1.png"]
-    assert read_rows(shown / "cat" / "9.png", ALONE, Reading(), two=False).left_out == {"no-image-file": 1}
+    with pytest.raises(DataError, match=r"no file .*cat/9\.png"):
+        read_rows(shown / "cat" / "9.png", ALONE, Reading(), two=False)
     for nothing in (shown / "*.png", shown / "cat" / "notes" / "*"):
         with pytest.raises(DataError, match="no images in"):
             read_rows(nothing, ALONE, Reading(), two=False)
+
+
+def test_images_right_here_are_rows_of_the_folder_by_its_name(shown, monkeypatch):
+    monkeypatch.chdir(shown / "cat")
+    for here in ("1.png", "*.png", "."):
+        assert read_rows(Path(here), ALONE, Reading(), two=False).name == "cat"
 
 
 def test_class_folders_are_labelled_rows(shown):

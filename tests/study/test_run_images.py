@@ -14,6 +14,7 @@ from whichtune.records.predictions import read_predictions
 from whichtune.spec.study import StudySpec
 from whichtune.study.plan import plan_study
 from whichtune.study.run import run_study
+from whichtune.study.using import open_trained, using
 
 DIGITS = {
     "task": {"kind": "image-classification"},
@@ -99,6 +100,17 @@ def test_a_finished_trial_answers_about_images_again(tiny_study, tmp_path, quiet
     assert table.parsed == read_predictions(outcome.folder.trial(record.id).predictions)["test"].parsed
 
 
+def test_zero_shot_answers_about_images_again(tiny_study, tmp_path, quiet):
+    given = DIGITS | {"methods": {"zero": DIGITS["methods"]["zero"]}}
+    outcome = run_study(tiny_study(**given), tmp_path / "runs", quiet())
+    folder = outcome.folder.trial(next(one.id for one in outcome.records if one.method == "zero"))
+    trained = open_trained(folder)
+    assert trained.columns.image == "image"
+    with using(trained, device="cpu", threads=1) as predictor:
+        table, _ = predictor.answer(read_examples(outcome.folder.examples).examples["test"])
+    assert table.parsed == read_predictions(folder.predictions)["test"].parsed
+
+
 def test_features_change_neither_answers_nor_identity(tiny_study, tmp_path, quiet):
     given = DIGITS | {"methods": {"frozen": DIGITS["methods"]["frozen"]}}
     records = {}
@@ -130,11 +142,14 @@ def test_questions_about_images_reach_the_records(tiny_study, tmp_path, quiet, q
 
 
 def test_zero_shot_on_one_tower_is_a_row_with_its_reason(tiny_study, tmp_path, quiet):
-    given = DIGITS | {"backbones": {"vit": {"kind": "random", "family": "vit"}}}
-    outcome = run_study(tiny_study(**given), tmp_path / "runs", quiet())
-    record = next(one for one in outcome.records if one.method == "zero")
-    assert record.status == "unsupported"
-    assert record.failure.message.startswith("zero-shot needs a model with a tower for images and one for texts")
+    backbones = {name: {"kind": "random", "family": name} for name in ("vit", "resnet")}
+    methods = {"zero": DIGITS["methods"]["zero"]}
+    outcome = run_study(tiny_study(**DIGITS | {"backbones": backbones, "methods": methods}), tmp_path / "runs", quiet())
+    records = [one for one in outcome.records if one.method == "zero"]
+    assert [one.backbone for one in records] == ["vit", "resnet"]  # each has a row: they are not the same trial
+    for record in records:
+        assert record.status == "unsupported"
+        assert record.failure.message.startswith("zero-shot needs a model with a tower for images and one for texts")
     assert outcome.exit_code == 0
 
 

@@ -93,7 +93,7 @@ class Sniffed:
     answers: Literal["labels", "texts", "numbers"] = "labels"
     """What the label column holds; `labels` is empty where it is no labels."""
     image: str | None = None
-    """The column of images, where rows are images alone; `text` is empty then."""
+    """The column of images, where rows have them; `text` is empty where they are images alone."""
     source: Mapping[str, Any] | None = None
     """The source of a study, where the rows are no file but a folder of images."""
 
@@ -116,10 +116,9 @@ def sniff(
     when there is no such column, or when none can be told.
     """
     columns, count = list_columns(path, how)
-    for given in (text, label, pair):
-        if given is not None and given not in columns:
-            near = did_you_mean(given, columns)
-            raise DataError(f"{path}: no column '{given}'", allowed=", ".join(columns), remedy=near)
+    _require_columns(path, columns, text, label, pair)
+    named = (text, label, pair)
+    columns = {name: one for name, one in columns.items() if name in named or not _is_pictured(one)} or columns
     found = _guess_in_words(columns, text, label) if in_words and pair is None else None
     if found is not None:
         return Sniffed(count, count < _MOST_ROWS, found[0], found[1], {}, None, found[2])
@@ -138,13 +137,20 @@ def sniff_images(
     A file is one of images where a column is named as theirs, or where one holds such paths and none holds texts.
     """
     if path.is_dir():
+        for flag, given in (("image", image), ("label", label)):
+            if given is not None:
+                told = f"--{flag}: a folder of images has no columns; its class folders are the labels"
+                raise DataError(told, value=given, remedy="leave it out")
         return _sniff_folder(path)
     columns, count = list_columns(path, how)
-    for given in (image, label):
-        if given is not None and given not in columns:
-            near = did_you_mean(given, columns)
-            raise DataError(f"{path}: no column '{given}'", allowed=", ".join(columns), remedy=near)
-    found = image or _guess_image([column for name, column in columns.items() if name != label])
+    _require_columns(path, columns, image, label)
+    own = [column for name, column in columns.items() if name != label]
+    found = image or _guess_image(own)
+    asked = next((column.name for column in own if 2 * column.asked > column.filled), None)
+    if image is None and asked is not None and any(map(_is_pictured, own)):
+        told = f"{path}: rows hold images, and questions in `{asked}`"
+        remedy = "name what is read with --image or --text; questions about images are a task of their own, "
+        raise DataError(told, remedy=f"{remedy}visual-question-answering (docs/images.md)")
     if found is None:
         return None
     label = label or _guess_label(path, [column for name, column in columns.items() if name != found])
@@ -165,9 +171,43 @@ def _sniff_folder(path: Path) -> Sniffed | None:
     return Sniffed(labels.total(), True, "", "label", dict(labels.most_common()), image="image", source=source)
 
 
+def sniff_questions(
+    path: Path,
+    *,
+    image: str | None = None,
+    text: str | None = None,
+    label: str | None = None,
+    how: Reading | None = None,
+) -> Sniffed:
+    """Look at a file of questions about images: which column is the image, which the question, which the answer."""
+    columns, count = list_columns(path, how)
+    _require_columns(path, columns, image, text, label)
+    shown = [name for name, column in columns.items() if _is_pictured(column)]
+    image = image or next((name for name in shown if name not in (text, label)), None)
+    if image is None:
+        raise _cannot_tell(path, "image", columns.values())
+    rest = [column for name, column in columns.items() if name != image]
+    asked = [column.name for column in rest if 2 * column.asked > column.filled and column.name != label]
+    text = text or (asked[0] if asked else _guess_text(path, [column for column in rest if column.name != label]))
+    label = label or _guess_label(path, [column for column in rest if column.name != text])
+    return Sniffed(count, count < _MOST_ROWS, text, label, dict(columns[label].values.most_common()), image=image)
+
+
+def _require_columns(path: Path, columns: Mapping[str, Column], *named: str | None) -> None:
+    for given in named:
+        if given is not None and given not in columns:
+            near = did_you_mean(given, columns)
+            raise DataError(f"{path}: no column '{given}'", allowed=", ".join(columns), remedy=near)
+
+
+def _is_pictured(column: Column) -> bool:
+    """Whether a column holds paths of images."""
+    return 2 * column.pictured > column.filled > 0
+
+
 def _guess_image(columns: Sequence[Column]) -> str | None:
     """Return the column of paths of images, unless another one holds texts."""
-    shown = [column for column in columns if 2 * column.pictured > column.filled > 0]
+    shown = [column for column in columns if _is_pictured(column)]
     worded = [column for column in columns if column not in shown and column.worded * 2 > column.filled > 0]
     texts = [
         one for one in worded if one.name.lower() in _TEXT_NAMES or (_is_long(one) and 2 * one.spaced > one.filled)

@@ -138,11 +138,11 @@ def choose_data(given: dict[str, Any], task: str | None, backbone: str | None) -
 
 def guess_columns(given: dict[str, Any], task: str | None) -> dict[str, Any]:
     """Find the columns of text and label that were not named, and say which they are."""
-    from whichtune.cli.sniff import sniff, sniff_images
+    from whichtune.cli.sniff import sniff, sniff_images, sniff_questions
     from whichtune.data.reading import Reading
 
     path = Path(given.get(WHOLE) or given["data.source.train"])
-    content = TEXT in given or (IMAGE in given and task != QUESTIONS)
+    content = TEXT in given and IMAGE in given if task == QUESTIONS else TEXT in given or IMAGE in given
     if (content and LABEL in given) or given.get("data.source.header") is False or not path.is_file():
         return given
     how = Reading(format=given.get("data.source.format"), encoding=given.get("data.source.encoding"))
@@ -152,6 +152,12 @@ def guess_columns(given: dict[str, Any], task: str | None) -> dict[str, Any]:
             typer.echo(f"columns of {path.name}: image `{shown.image}`, label `{shown.label}`", err=True)
             return {**given, IMAGE: shown.image, LABEL: shown.label}
     own = {"text": given.get(TEXT), "label": given.get(LABEL), "pair": given.get(PAIR)}
+    if task == QUESTIONS:
+        del own["pair"]
+        asked = sniff_questions(path, image=given.get(IMAGE), how=how, **own)
+        told = f"image `{asked.image}`, question `{asked.text}`, answer `{asked.label}`"
+        typer.echo(f"columns of {path.name}: {told}", err=True)
+        return {**given, IMAGE: asked.image, TEXT: asked.text, LABEL: asked.label}
     seen = sniff(path, **own, how=how, in_words=task in {"summarization", "question-answering-by-prompt"})
     pair = {} if seen.pair is None else {PAIR: seen.pair}
     second = f", second text `{seen.pair}`" if pair else ""

@@ -138,6 +138,24 @@ def _count_four_bit(rows: Shape, _packed: Shape, shape: Shape, *_: Any, **__: An
     return 2 * prod(rows) * shape[0]
 
 
+def _count_convolution_backward(
+    gradient: Shape,
+    images: Shape,
+    weight: Shape,
+    _biases: Shape | None,
+    *geometry: Any,
+    **_: Any,
+) -> int:
+    """As much as the forward pass for each of the gradients of images and weight that are asked for.
+
+    torch takes the weight's gradient for that of a convolution without groups: for one channel a group it is too high
+    by the number of channels.
+    """
+    transposed, asked = geometry[3], geometry[-1]
+    places = images if transposed else gradient
+    return 2 * places[0] * prod(places[2:]) * prod(weight) * sum(map(bool, asked[:2]))
+
+
 def known_formulas() -> dict[Any, Callable[..., int]]:
     """Formulas for what torch counts as nothing; those of a library are there once it is loaded."""
     found = dict(FORMULAS)
@@ -164,5 +182,6 @@ FORMULAS: dict[Any, Callable[..., int]] = {
     aten.addbmm: _count_added_product,
     aten.addbmm_: _count_added_product,
     aten._addmm_activation: _count_added_product,
+    aten.convolution_backward: _count_convolution_backward,
 }
-"""Formulas for what torch counts as nothing, laid over torch's own; each is given the shapes of the arguments."""
+"""Formulas for what torch counts as nothing or wrongly, over torch's own; each is given the shapes of the arguments."""

@@ -134,6 +134,13 @@ def reason_against(tuner: str) -> str | None:
     return f"{tuner}: {notes.cannot}" if notes.cannot else None
 
 
+def reason_on_filled(tuner: str, anatomy: Anatomy) -> str | None:
+    """Return why a tuner cannot run on a trunk whose texts take all its positions, or None where it can."""
+    if KNOWN[tuner].place == "modules" or not anatomy.filled:
+        return None
+    return f"{tuner}: the family '{anatomy.family}' fills every text up to all its positions: none is left in front"
+
+
 def reason_on_images(tuner: str, anatomy: Anatomy) -> str | None:
     """Return why a tuner cannot run on a trunk that reads images, or None where it can."""
     notes = KNOWN[tuner]

@@ -24,7 +24,7 @@ from whichtune.methods.peft_hooks import Hooks, make_hooks
 from whichtune.methods.peft_merging import make_merge
 from whichtune.methods.peft_prompts import attach_keys, attach_rows
 from whichtune.methods.peft_state import ModuleState
-from whichtune.methods.peft_table import KNOWN, reason_against, reason_on_images
+from whichtune.methods.peft_table import KNOWN, reason_against, reason_on_filled, reason_on_images
 from whichtune.methods.peft_theory import count_peft
 from whichtune.methods.targets import find_lacking
 from whichtune.methods.whole_parts import still
@@ -44,8 +44,9 @@ class Peft:
     def supports(self, spec: PeftSpec, anatomy: Anatomy, request: HeadRequest) -> str | None:
         """Say why a tuner cannot run on any encoder, or which projections this one lacks for what it adapts."""
         reason, notes = reason_against(spec.tuner), KNOWN.get(spec.tuner)
-        if reason is None and anatomy.reads == "image":
-            reason = reason_on_images(spec.tuner, anatomy)
+        if reason is None:
+            judge = reason_on_images if anatomy.reads == "image" else reason_on_filled
+            reason = judge(spec.tuner, anatomy)
         if reason is not None or notes is None or notes.place != "modules" or spec.config.get("target_modules"):
             return reason
         words = [word for word in notes.targets if word in WORDS]

@@ -41,6 +41,7 @@ from whichtune.spec.soft_prompts import PromptTuningSpec, PTuningSpec, SoftPromp
 FOLDED = "virtual rows stand in front of what is read: there is no weight of the trunk to merge them into"
 OUT_OF_SIGHT = "deep prompts need rows that all others see, but in some blocks of the family '{}' a row sees near ones"
 AS_MAPS = "an image passes a {} trunk as maps that shrink from stage to stage: nothing can stand in front of it"
+FILLED = "the family '{}' fills every text up to all its positions: none is left for rows in front"
 NO_PHRASE = "`initialise: phrase` starts from words, and the family '{}' reads images: leave `initialise` out"
 NOT_DEEP = "deep prompts need a block of its own for each layer, but the layers of the family '{}' share theirs"
 
@@ -97,6 +98,8 @@ def why_not(spec: PromptTuningSpec | PTuningSpec, anatomy: Anatomy) -> str | Non
     """Return why soft prompts make no sense on an anatomy, or None where they do."""
     if anatomy.form == "maps":
         return AS_MAPS.format(anatomy.family)
+    if anatomy.filled:
+        return FILLED.format(anatomy.family)
     if anatomy.reads == "image" and spec.initialise == "phrase":
         return NO_PHRASE.format(anatomy.family)
     if spec.deep and anatomy.runs > 1:

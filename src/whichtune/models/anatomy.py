@@ -205,7 +205,7 @@ def image_rows(anatomy: Anatomy, config: Config, side: int) -> int:
         raise ModelError(f"{anatomy.family}: the family reads texts, not images", value=side)
     found = anatomy.count_rows(config, side)
     if found < 1:
-        raise ModelError(f"{anatomy.family}: images of so few pixels a side leave nothing to read", value=side)
+        raise ModelError(f"{anatomy.family}: images of so few pixels a side leave too little to read", value=side)
     return found
 
 

@@ -196,11 +196,9 @@ def _list(names: list[str]) -> str:
 
 def read_tokenizer(folder: Path) -> Any:
     """Read the folder's tokenizer, which must be one of the `tokenizers` library."""
-    from transformers import AutoTokenizer
-
     remedy = "save it there with the tokenizer's `save_pretrained`"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        tokenizer = _load_tokenizer(folder)
     except Exception as error:  # the loader raises whatever the first missing file happens to cause
         why = " ".join(str(error).split())[:300]
         raise ModelError(f"{folder}: no usable tokenizer ({why})", remedy=remedy) from error
@@ -209,6 +207,22 @@ def read_tokenizer(folder: Path) -> Any:
     if len(tokenizer.backend_tokenizer.get_vocab()) <= len(tokenizer.all_special_tokens):
         raise ModelError(f"{folder}: no tokenizer files, only special tokens", remedy=remedy)
     return tokenizer
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    """Load a tokenizer by its class; by `tokenizer.json` alone where the class needs SentencePiece (SigLIP)."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    whole = (folder / "tokenizer.json").is_file()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), **options)
+    except ImportError:
+        if not whole:
+            raise
+        tokenizer = None
+    slow = getattr(tokenizer, "backend_tokenizer", None) is None
+    return PreTrainedTokenizerFast.from_pretrained(str(folder), **options) if slow and whole else tokenizer
 
 
 def fingerprint_folder_weights(folder: Path, weights: WeightFiles, kept: int | None, tower: str = "") -> str:

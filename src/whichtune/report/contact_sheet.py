@@ -41,7 +41,8 @@ def add_sheet(folder: StudyFolder, confusion: Confusion, split: str) -> None:
     if not thumbnails:
         confusion.note = NO_THUMBNAILS if wanted else ""
         return
-    path = folder.report / f"confusion-{_NOT_IN_NAMES.sub('_', confusion.candidate)}.png"
+    part = "" if split == "test" else f"{split}-"
+    path = folder.report / f"confusion-{part}{_NOT_IN_NAMES.sub('_', confusion.candidate)}.png"
     with writing(path) as temporary:
         draw_sheet(confusion.candidate, confusion.pairs, thumbnails).save(temporary, "PNG")
     confusion.picture = str(path)

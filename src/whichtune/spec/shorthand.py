@@ -52,7 +52,9 @@ def read_backbone_word(word: str) -> dict[str, Any]:
     Two with `+` between them are a pair: what reads images first, then what reads texts.
     """
     image, plus, text = word.partition("+")
-    if plus and not Path(word).expanduser().is_dir():
+    if plus and not Path(word).expanduser().exists():
+        if "+" in text:
+            _refuse(word)
         return {"kind": "pair", "image": read_backbone_word(image), "text": read_backbone_word(text)}
     if word in WEIGHTS:
         return {"kind": word}

@@ -179,11 +179,18 @@ def _image_faults(study: StudySpec) -> Iterator[tuple[Steps, str]]:
         told = _say_misread(method, study.task)
         if told:
             yield ("methods", name), told
-        if isinstance(method, TunerBase) and reads != "pair" and method.fusion != "concat":
+        if isinstance(method, TunerBase) and reads != "pair":
             told = f"puts an image and a text together, and {kind} has one of them; leave it out"
-            yield ("methods", name, "fusion"), told
+            yield from ((("methods", name, *at), told) for at in _find_fusion(method))
         if not isinstance(method, BaselineBase):
             yield from ((("methods", name, *at), told) for at, told in _pair_faults(study, method))
+
+
+def _find_fusion(method: TunerBase) -> Iterator[Steps]:
+    """Find where a method says how image and text are put together."""
+    if method.fusion != "concat":
+        yield ("fusion",)
+    yield from (("grid", name) for name in ("fusion", "fusion_width") if name in method.grid)
 
 
 def _say_misread(method: MethodSpec, task: TaskSpec) -> str:
@@ -201,6 +208,10 @@ def _pair_faults(study: StudySpec, method: MethodSpec) -> Iterator[tuple[Steps, 
     """Say where a method runs on a pair and the task is read by one, or the other way round."""
     kind, reads = study.task.kind, study.task.reads
     for place, one in enumerate(method.on or ()):
+        if isinstance(one, PairOn):
+            ends = ((role, name) for role, name in (("image", one.image), ("text", one.text)))
+            twice = ((role, name) for role, name in ends if isinstance(study.backbones.get(name), PairBackbone))
+            yield from ((("on", place, role), f"'{name}' is a pair itself; name one encoder") for role, name in twice)
         paired = isinstance(one, PairOn) or isinstance(study.backbones.get(str(one)), PairBackbone)
         if paired and reads != "pair":
             yield ("on", place), f"is a pair, and {kind} gives {reads}s alone; name one backbone"

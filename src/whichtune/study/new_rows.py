@@ -162,11 +162,13 @@ def list_new_images(path: Path) -> Table:
         root = Path(*path.parts[:plain])
         found = root.glob(str(Path(*path.parts[plain:])))
         names = sorted(one.relative_to(root).as_posix() for one in found if one.suffix.lower() in SUFFIXES)
+    elif not path.exists():
+        raise DataError(f"no file {path}", remedy=f"paths count from {Path.cwd()}" * (not path.is_absolute()))
     else:
         root, names = path.parent, [path.name]
     if not names:
         raise DataError(f"no images in {path}", allowed=f"files that end in {', '.join(SUFFIXES)}")
-    return Table(root.name, ("image",), {"image": names}, range(1, len(names) + 1), root=root, keys=names)
+    return Table(root.resolve().name, ("image",), {"image": names}, range(1, len(names) + 1), root=root, keys=names)
 
 
 def is_pattern(path: Path) -> bool:

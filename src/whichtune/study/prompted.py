@@ -15,7 +15,7 @@ from whichtune.engine.build import request_load
 from whichtune.engine.prompting import PrompterTrial
 from whichtune.engine.speaking import Speaker
 from whichtune.engine.trial import Material
-from whichtune.engine.using import NEW, Manner
+from whichtune.engine.using import NEW, Answerer, Manner, Predictor
 from whichtune.errors import AdapterError, RecordError
 from whichtune.models.backbone import LoadRequest
 from whichtune.models.batch import Encoded
@@ -27,8 +27,9 @@ from whichtune.spec.read import load_stored_study
 from whichtune.spec.sources import Columns
 from whichtune.spec.study import StudySpec
 from whichtune.spec.tasks import TaskSpec
+from whichtune.spec.zero_shot import ZeroShotSpec
 from whichtune.study.plan import Planned
-from whichtune.study.prompters import make_prompter
+from whichtune.study.prompters import make_matcher, make_prompter
 from whichtune.study.sharing import Ledger, Shared
 from whichtune.tasks import build_task
 from whichtune.tasks.asking import Asking
@@ -54,7 +55,8 @@ def read_prompter(folder: StudyFolder, record: TrialRecord) -> PrompterFiles:
     if data.fingerprint != record.fingerprints.get("data") or record.backbone not in study.backbones:
         raise RecordError(f"{record.id}: the study's data or backbones are not those of the trial", remedy=remedy)
     task = TypeAdapter[TaskSpec](TaskSpec).validate_python(record.identity["task"])
-    columns = Columns.model_validate(record.identity["columns"])
+    own = record.identity.get("columns")  # their names stand in prompts; class names are compared without them
+    columns = study.data.columns if own is None else Columns.model_validate(own)
     about = study.data.model_copy(update={"columns": columns})
     training = study.training.model_copy(update={"precision": record.identity["precision"]})
     return PrompterFiles(study.model_copy(update={"task": task, "data": about, "training": training}), data)
@@ -103,7 +105,7 @@ class Prompted:
         return make_prompter(self.shared, self.planned, Material(self.shared.task, data), self.request)
 
 
-def open_prompted(files: PrompterFiles, record: TrialRecord, manner: Manner) -> Prompted:
+def open_prompted(files: PrompterFiles, record: TrialRecord, manner: Manner) -> Answerer:
     """Load the model of a prompter's trial; the cost of it is written nowhere."""
     execution = files.study.execution.model_copy(update={"evaluation_batch": manner.batch})
     study = files.study.model_copy(update={"execution": execution})
@@ -111,9 +113,12 @@ def open_prompted(files: PrompterFiles, record: TrialRecord, manner: Manner) -> 
     planned = Planned(record.candidate, record.method, method, record.backbone, record.seed, record.deterministic)
     task = build_task(study.task, files.data.labels, study.data.columns)
     shared = Shared(study, files.data, task, manner.device, Ledger(Path(os.devnull)))
-    request = request_load(method, manner.attention)
+    request = request_load(method, manner.attention, study.task.reads)
     loaded = shared.load(str(record.backbone), request).fingerprint
     asked = record.fingerprints["weights"]
     if loaded != asked:
         raise AdapterError(f"{record.id}: asked weights {asked[:12]}, and the backbone has {loaded[:12]} now")
+    if isinstance(method, ZeroShotSpec):
+        trial = make_matcher(shared, planned, Material(task, files.data), request)
+        return Predictor(trial.assembly, task, 0, manner.batch, trial.arithmetic, merged=False)
     return Prompted(shared, planned, request)

@@ -24,6 +24,7 @@ from whichtune.measure.device import describe_device, pick_device, set_threads
 from whichtune.measure.environment import read_versions
 from whichtune.records.folder import StudyFolder
 from whichtune.records.trial import TrialRecord
+from whichtune.spec.digest import digest
 from whichtune.spec.read import load_stored_study
 from whichtune.spec.study import StudySpec
 from whichtune.spec.write import dump_study
@@ -219,13 +220,14 @@ def _identify(desk: Desk, plan: Sequence[Planned]) -> list[dict[str, Any]]:
 
 
 def _fingerprint(desk: Desk, planned: Planned, name: str) -> tuple[str, str, str]:
-    """Fingerprint weights, reader and manners of what a trial loads; nothing where its method has no use for it."""
+    """Fingerprint weights, reader and manners of what a trial loads; its settings stand for a model that is no use."""
     try:
         backbone = desk.shared.load(name, desk.request(planned))
     except ReadingError:
         if planned.method.reads is None:
             raise
-        return "", "", ""  # the trial will say so, as a row
+        settings = digest(desk.shared.study.backbone(name))
+        return f"unread {settings}", "", ""  # the trial will say so, as a row
     return backbone.fingerprint, backbone.reader.fingerprint, backbone.reader.manners
 
 

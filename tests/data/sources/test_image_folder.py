@@ -131,6 +131,12 @@ def test_other_folders_are_one_message(tmp_path, photos):
         load(source={"all": tmp_path / "empty"})
 
 
+def test_a_name_that_is_no_text_is_one_message(photos):
+    (photos / "cat" / os.fsdecode(b"\xe9t\xe9.png")).write_bytes((photos / "lone.png").read_bytes())
+    with pytest.raises(DataError, match=r"not UTF-8: got 'cat/.udce9t"):
+        load(source={"all": photos})
+
+
 def test_a_split_inside_another_is_refused(tmp_path, photos):
     for label in ("cat", "dog"):
         (photos / "test" / label).mkdir(parents=True)

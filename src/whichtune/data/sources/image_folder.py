@@ -95,7 +95,18 @@ def _walk(folder: Path) -> Iterator[str]:
                     f"{Path(where) / name} is a link to a folder",
                     remedy="put the folder itself there: images stay inside the folder that the source names",
                 )
-        yield from ((below / name).as_posix() for name in files if not name.startswith("."))
+        for name in files:
+            if not name.startswith("."):
+                yield _require_text((below / name).as_posix())
+
+
+def _require_text(name: str) -> str:
+    """Return the name of a file, which stands in records as it is; one of bytes that are no text is refused."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DataError("the name of a file is not UTF-8", value=name, remedy="rename the file") from None
+    return name
 
 
 def _refuse_shared(folders: dict[str, Path]) -> None:

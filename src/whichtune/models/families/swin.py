@@ -37,11 +37,11 @@ def describe_swin(config: Config) -> Anatomy:
 
 
 def count_swin_rows(config: Config, side: int) -> int:
-    """Rows of the last map: edges are filled up, so every halving rounds up."""
+    """Rows of the last map: edges are filled up, so every halving rounds up; none where it is less than a window."""
     length = -(-side // read_side(config, "patch_size"))
     for _ in read_sizes(config, "depths")[1:]:
         length = -(-length // 2)
-    return length**2
+    return length**2 if length >= read_size(config, "window_size") else 0
 
 
 def measure_swin(config: Config) -> Dimensions:
