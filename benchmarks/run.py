@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 BENCHES = (
+    "calibration.py",
+    "rules.py",
     "start_up.py",
     "duplicates.py",
+    "report_time.py",
     "against_trainer.py",
     "adapter_memory.py",
     "few_shot.py",

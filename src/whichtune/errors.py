@@ -13,6 +13,7 @@ WhichtuneError                    exit code 1
     |-- DeadGradientError         a trained tensor that never had a gradient
     |-- DoesNotFitError           not enough memory at the held batch size
     |-- UnsupportedError          this method on this backbone makes no sense, with the reason
+    |-- PrunedError               a search trial that its pruner ended early
     `-- AdapterError              a saved adapter that does not give the same logits back
 """
 
@@ -83,6 +84,14 @@ class DoesNotFitError(TrialError):
 
 class UnsupportedError(TrialError):
     """The method makes no sense on this backbone or task, for the reason given."""
+
+
+class PrunedError(TrialError):
+    """A search trial was ended early, since others were better by then."""
+
+    def __init__(self, step: int, validations: int) -> None:
+        self.step = step
+        super().__init__(f"ended by successive halving at step {step}, validation {validations}")
 
 
 class AdapterError(TrialError):

@@ -8,6 +8,7 @@ import pytest
 
 from whichtune.errors import RecordError
 from whichtune.records.folder import StudyFolder, find_study, read_lines
+from whichtune.records.search import SearchLog
 from whichtune.records.trial import AloneCost, Probe, TrialRecord
 
 
@@ -41,6 +42,31 @@ def test_a_plan_orders_trials_and_leaves_out_those_of_earlier_settings(folder) -
     plan = folder.read_plan()
     assert plan is not None
     assert (plan.total, plan.trials) == (5, ("c", "a", "not-started"))
+
+
+def test_trials_of_a_search_are_read_apart(folder) -> None:
+    final, tried = write(folder, "a"), write(folder, "b")
+    tried.role = "search"
+    folder.trial("b").write(tried)
+    assert folder.read_trials() == [final]
+    assert folder.read_trials("search") == [tried]
+
+
+def test_what_searches_chose_is_read_where_there_is_any(folder) -> None:
+    assert folder.read_searches() is None
+    log = SearchLog(settings={"trials": 8}, metric="accuracy")
+    folder.path.mkdir(parents=True)
+    folder.searches.write_text(log.model_dump_json())
+    assert folder.read_searches() == log
+
+
+def test_a_record_from_before_there_were_searches_is_a_final_one(folder) -> None:
+    record = write(folder, "a")
+    held = json.loads(folder.trial("a").record.read_text())
+    for name in ("role", "tuned", "purpose"):
+        del held[name]
+    folder.trial("a").record.write_text(json.dumps(held))
+    assert folder.read_trials() == [record]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"total": 1}', '{"total": 1, "trials": [1]}'])

@@ -40,6 +40,7 @@ def test_scores() -> None:
 def test_texts() -> None:
     assert figures.plain("a\tb\r\nc\x00\x1b\u2028d") == "a b c\ufffd\ufffd d"
     assert figures.plain("שלום 🙂") == "שלום 🙂"
+    assert figures.plain("lora\u202e collapsed\u2066") == "lora\ufffd collapsed\ufffd"
     assert figures.enumerate_words("abc", 2) == "a, b and 1 more"
     assert figures.count_of(1, "row") == "1 row"
     assert figures.count_of(2000, "row") == "2,000 rows"

@@ -12,7 +12,8 @@ from rich.console import Console
 from whichtune.report.comparison import compare_study
 from whichtune.report.csv_table import guard_cell, render_csv, render_pairs_csv, write_csv
 from whichtune.report.markdown import escape, escape_line, render_markdown
-from whichtune.report.terminal import break_name, render_terminal
+from whichtune.report.sections import TableSection
+from whichtune.report.terminal import break_name, print_sections, render_terminal
 
 HOSTILE = "[bold]x[/bold] <script>alert(1)</script> \x1b[31m |a|\n`b` :smile: *c*"
 
@@ -131,6 +132,14 @@ def test_many_pairs_are_cut_to_those_with_the_best(maker) -> None:
     text = printed(maker, 120)
     assert "45 pairs in all; those with" in text
     assert len(list(csv.DictReader(io.StringIO(render_pairs_csv(comparison))))) == 45
+
+
+def test_a_list_of_names_breaks_between_their_parts() -> None:
+    page = io.StringIO()
+    names = "concat@efficientnet+minilm, mlp@efficientnet+minilm and 3 more"
+    section = TableSection("By type", ("type", "better than"), [("a " * 20, names)])
+    print_sections([section], Console(file=page, width=50))
+    assert page.getvalue().count("@efficientnet") == page.getvalue().count("+minilm") == 2
 
 
 def test_names_break_between_their_parts() -> None:

@@ -118,6 +118,15 @@ def test_identical_candidates() -> None:
     assert estimate_difference(same, same).p_value == 1.0
 
 
+def test_degrees_of_freedom_are_never_fewer_than_those_of_a_part() -> None:
+    _, one = draw(3, 300, seed=11)
+    _, other = draw(5, 300, seed=12)
+    low, high = estimate_difference(one, one).interval()
+    assert estimate_difference(one, one).df >= 2
+    assert estimate_difference(one, other).df >= 2
+    assert -0.1 < low < 0 < high < 0.1, "twice the same answers: by the bare formula this limit has no sense"
+
+
 def test_seed_noise_widens_and_flips_do_not_count_twice() -> None:
     ids = list(map(str, range(100)))
     generator = np.random.default_rng(8)

@@ -12,7 +12,19 @@ import sys
 
 import typer
 
-from whichtune.cli import checks, counting, embedding, reading, running, training, trying, using, writing
+from whichtune.cli import (
+    checks,
+    comparing,
+    counting,
+    embedding,
+    reading,
+    running,
+    training,
+    trying,
+    using,
+    verifying,
+    writing,
+)
 from whichtune.cli.made import SETTINGS
 from whichtune.errors import WhichtuneError
 
@@ -27,6 +39,8 @@ app = typer.Typer(
 app.command("init")(checks.init)
 app.command("run")(running.run)
 app.command("report")(reading.report)
+app.command("compare")(comparing.compare)
+app.command("verify")(verifying.verify)
 app.command("show")(reading.show)
 app.command("list")(reading.list_studies)
 app.command("doctor")(checks.doctor)
@@ -59,5 +73,6 @@ def main() -> None:
     except (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError) as error:
         if "--debug" in sys.argv or error.filename is None:
             raise
-        typer.echo(f"whichtune: {error.filename}: {error.strerror}; check the path and who may write there", err=True)
+        place = error.filename2 or error.filename
+        typer.echo(f"whichtune: {place}: {error.strerror}; check the path and who may write there", err=True)
         sys.exit(2)

@@ -35,7 +35,7 @@ class PlainLines:
 
     def on_trial(self, planned: Planned, place: int, total: int) -> None:
         """Remember which trial speaks."""
-        self.place = f"[{place + 1}/{total}] {planned.candidate} seed {planned.seed}"
+        self.place = f"[{place + 1}/{total}] {planned.label()}"
         self.spoke = time.monotonic()
 
     def on_trial_end(self, record: TrialRecord, *, found: bool) -> None:
@@ -73,7 +73,7 @@ class LiveBars(PlainLines):
         """Start a trial's bar."""
         super().on_trial(planned, place, total)
         self.progress.update(self.study, total=total, completed=place)
-        self.progress.reset(self.trial, description=escape(f"{planned.candidate} seed {planned.seed}"), visible=False)
+        self.progress.reset(self.trial, description=escape(planned.label()), visible=False)
 
     def on_step(self, figures: StepFigures, total: int) -> None:
         """Move the trial's bar."""
@@ -96,10 +96,11 @@ def describe_end(record: TrialRecord, *, found: bool) -> str:
     """Say in a few words how a trial ended."""
     if record.failure is not None:
         return f"{record.status}: {record.failure.message}"
-    first = record.scores["test"].metrics[0]
+    split = "test" if "test" in record.scores else "validation"
+    first = record.scores[split].metrics[0]
     value = "undefined" if first.value is None else f"{first.value:.4f}"
     when = "finished before" if found else f"{record.wall_seconds or 0:.1f} s"
-    return f"{first.name} {value} ({when})"
+    return f"{'' if split == 'test' else f'{split} '}{first.name} {value} ({when})"
 
 
 def describe_data(report: DataReport) -> list[str]:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from whichtune.cli.places import RUNS
+from whichtune.cli.report_files import Files, write_files
 from whichtune.errors import InputError, RecordError, did_you_mean
 from whichtune.report.view import View
 
 if TYPE_CHECKING:
     from whichtune.records.folder import TrialFolder
 
-FORMS = ("terminal", "markdown", "csv", "pairs-csv", "json")
+FORMS = ("terminal", "markdown", "csv", "pairs-csv", "json", "latex", "html")
 TABLES_ALONE = {"csv", "pairs-csv"}
 ROWS_ALONE = "tables for programs hold a row a candidate or a pair"
 SPLITS = ("test", "validation")
@@ -22,14 +23,39 @@ PAGE_COLUMNS = 100
 """Width of a report written to a file."""
 
 
+AsJson = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="The same as --format csv.")]
+AsLatex = Annotated[bool, typer.Option("--latex", help="The same as --format latex.")]
+Html = Annotated[Path | None, typer.Option(help="Write one page that opens offline: charts, tables, examples.")]
+Browse = Annotated[list[str] | None, typer.Option(help="A candidate for the page's example browser; repeatable.")]
+Figure = Annotated[
+    str, typer.Option(help="For --svg, --png, --pdf: quality, learning, sizes, sensitivity, budget or ledger.")
+]
+Choose = Annotated[
+    list[str] | None, typer.Option(help="What the figure shows, such as x=peak_bytes or y=loss; repeatable.")
+]
+Svg = Annotated[Path | None, typer.Option(help="Write the figure as SVG.")]
+Png = Annotated[Path | None, typer.Option(help="Write the figure as PNG.")]
+Pdf = Annotated[Path | None, typer.Option(help="Write the figure as PDF.")]
+
+
 def report(  # noqa: PLR0917 - options, by name at the command line
     study: Annotated[Path, typer.Argument(help="A study's folder, such as runs/quickstart.")],
     form: Annotated[
-        str, typer.Option("--format", help="terminal, markdown, csv (a row a candidate), pairs-csv or json.")
+        str, typer.Option("--format", help="terminal, markdown, csv (a row a candidate), pairs-csv, json, latex, html.")
     ] = "terminal",
     split: Annotated[str, typer.Option(help="Split to compare on: test, or validation while choosing.")] = "test",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    as_latex: AsLatex = False,
     out: Annotated[Path | None, typer.Option(help="Write to a file instead of the terminal.")] = None,
+    html: Html = None,
+    browse: Browse = None,
+    figure: Figure = "quality",
+    choose: Choose = None,
+    svg: Svg = None,
+    png: Png = None,
+    pdf: Pdf = None,
     answers: Annotated[
         int, typer.Option(min=0, help="List what each candidate's first trial answered to so many rows.")
     ] = 0,
@@ -45,19 +71,37 @@ def report(  # noqa: PLR0917 - options, by name at the command line
     ] = None,
 ) -> None:
     """Compare a study's candidates: quality beside every cost, with intervals."""
-    chosen = "json" if as_json else form
-    if chosen not in FORMS:
+    forms = [name for name, asked in (("json", as_json), ("csv", as_csv), ("latex", as_latex)) if asked] or [form]
+    if len(forms) > 1:
+        raise InputError("--" + " --".join(forms), allowed="one form at a time", remedy="run `report` once for each")
+    view = View(split, answers, by, confusion, candidate)
+    check_view(forms[0], view)
+    pictures = {kind: path for kind, path in (("svg", svg), ("png", png), ("pdf", pdf)) if path is not None}
+    files = Files(html, tuple(browse or ()), figure, tuple(choose or ()), pictures)
+    if html is not None or pictures:
+        write_files(study, files, view)
+    elif figure != "quality" or choose:
+        raise InputError("--figure", value=figure, allowed="together with --svg, --png or --pdf")
+    if browse and html is None and forms[0] != "html":
+        raise InputError("--browse", value=", ".join(browse), allowed="together with --html")
+    if out is not None or not (html or pictures):
+        print_comparison(study, forms[0], out, view, tuple(browse or ()))
+
+
+def check_view(form: str, view: View) -> None:
+    """Refuse a form that there is not, and what a form cannot show."""
+    if form not in FORMS:
         raise InputError("--format", value=form, allowed=", ".join(FORMS), remedy=did_you_mean(form, FORMS))
-    if split not in SPLITS:
-        raise InputError("--split", value=split, allowed=", ".join(SPLITS), remedy=did_you_mean(split, SPLITS))
-    if answers and chosen in TABLES_ALONE:
-        raise InputError("--answers", value=answers, allowed="with terminal, markdown or json", remedy=ROWS_ALONE)
-    if candidate is not None and not confusion:
-        raise InputError("--candidate", value=candidate, allowed="together with --confusion")
-    for name, given in (("--by", by), ("--confusion", confusion or None)):
-        if given is not None and chosen in TABLES_ALONE:
+    if view.split not in SPLITS:
+        told = did_you_mean(view.split, SPLITS)
+        raise InputError("--split", value=view.split, allowed=", ".join(SPLITS), remedy=told)
+    if view.answers and form in TABLES_ALONE:
+        raise InputError("--answers", value=view.answers, allowed="with terminal, markdown or json", remedy=ROWS_ALONE)
+    if view.candidate is not None and not view.confusion:
+        raise InputError("--candidate", value=view.candidate, allowed="together with --confusion")
+    for name, given in (("--by", view.by), ("--confusion", view.confusion or None)):
+        if given is not None and form in TABLES_ALONE:
             raise InputError(name, value=given, allowed="with terminal, markdown or json", remedy=ROWS_ALONE)
-    print_comparison(study, chosen, out, View(split, answers, by, confusion, candidate))
 
 
 def show(
@@ -98,7 +142,9 @@ def list_studies(
         render_list(found, Console())
 
 
-def print_comparison(study: Path, form: str, out: Path | None = None, view: View = View()) -> None:
+def print_comparison(
+    study: Path, form: str, out: Path | None = None, view: View = View(), browse: tuple[str, ...] = ()
+) -> None:
     """Compare a study from its records and print it, or write it to a file."""
     import io
 
@@ -110,6 +156,8 @@ def print_comparison(study: Path, form: str, out: Path | None = None, view: View
     from whichtune.report.confusion import read_confusion
     from whichtune.report.contact_sheet import add_sheet
     from whichtune.report.csv_table import render_csv, render_pairs_csv
+    from whichtune.report.html.page import render_page
+    from whichtune.report.latex import render_latex
     from whichtune.report.markdown import render_markdown
     from whichtune.report.terminal import render_terminal
 
@@ -131,6 +179,8 @@ def print_comparison(study: Path, form: str, out: Path | None = None, view: View
             "csv": render_csv,
             "pairs-csv": render_pairs_csv,
             "json": lambda one: one.model_dump_json(indent=1),
+            "latex": render_latex,
+            "html": lambda one: render_page(folder, one, browse),
         }[form](comparison)
     if out is None:
         typer.echo(text)

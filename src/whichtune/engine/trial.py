@@ -100,9 +100,11 @@ class TunerTrial:
     clock: PhaseClock
     evaluation_batch: int
     listeners: Sequence[Listener] = ()
+    tests: bool = True
+    """Whether the test split is predicted; a trial that helps to choose a setting does not look at it."""
 
     def run(self) -> Outcome:
-        """Train to the end, put the kept weights back, and predict the test split once."""
+        """Train to the end, put the kept weights back, and predict the test split once, if at all."""
         run = self.prepare()
         fit([run])
         if run.failure is not None:
@@ -110,9 +112,9 @@ class TunerTrial:
         run.watch.finish()
         run.keeper.put_back()
         validated, merged = run.keeper.outcome or self._predict("validation", run.arithmetic, "validate")
-        tested, _ = self._predict("test", run.arithmetic, "predict")
+        tested = [self._predict("test", run.arithmetic, "predict")[0]] if self.tests else []
         plan = plan_steps(len(self.material.encoded["train"]), self.training)
-        return Outcome([validated, tested], run.step, run.step / plan.per_epoch, run.keeper.kept_step, merged)
+        return Outcome([validated, *tested], run.step, run.step / plan.per_epoch, run.keeper.kept_step, merged)
 
     def prepare(self) -> Run:
         """Build the run: optimizer, schedule, batches, stop rule."""

@@ -17,8 +17,10 @@ US = "whichtune"
 
 PURPOSES = {
     "gpu": "energy of NVIDIA GPUs",
+    "report": "charts of the HTML report",
     "peft": "the method `peft`",
     "quantization": "the method `qlora`",
+    "search": "searches by Optuna",
     "vision": "the backbone `dinov2-small`, out of an ONNX file",
     "tensorboard": "the tracker TensorBoard",
     "wandb": "the tracker Weights & Biases",

@@ -3,6 +3,7 @@
 runs/<study>/
   study.yaml                resolved spec and the decisions taken by measurement
   plan.json                 the trials the study asks for now, by id
+  search.json               what the search of each candidate chose, and from what
   examples.parquet          the examples once: id, split, text, gold
   trials/<id>/              trial.json, curve.jsonl, predictions.parquet, adapter/
   probes/<id>.json          cost alone of a candidate
@@ -22,17 +23,21 @@ from pydantic import BaseModel, ValidationError
 
 from whichtune.errors import RecordError
 from whichtune.fetch.atomic import write_text
-from whichtune.records.trial import Probe, TrialRecord
+from whichtune.records.search import SearchLog
+from whichtune.records.trial import Probe, Role, TrialRecord
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials a study asks for: how many in all, and the ids of those known so far."""
+    """The trials a study asks for: how many final ones in all, and the ids of those known so far."""
 
     total: int
     trials: tuple[str, ...]
+    """Search trials too."""
+    complete: bool = True
+    """Nothing more will be asked for; False while results may still ask for more trials."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,11 @@ class StudyFolder:
         return self.path / "plan.json"
 
     @property
+    def searches(self) -> Path:
+        """What the search of each candidate chose, and from what."""
+        return self.path / "search.json"
+
+    @property
     def data_report(self) -> Path:
         """What the data look like: balance, duplicates, unusable rows."""
         return self.path / "data.json"
@@ -114,11 +124,19 @@ class StudyFolder:
         """The shared costs one worker wrote."""
         return self.path / "costs" / f"{worker}.jsonl"
 
-    def read_trials(self) -> list[TrialRecord]:
+    def read_trials(self, role: Role = "final") -> list[TrialRecord]:
         """Read the study's trials in the order of its plan, or every trial, oldest first, where there is no plan.
 
-        A folder without a record (cut short at birth) is passed over.
+        Trials of a search are left out unless asked for; they make no test predictions. A folder without a record (cut
+        short at birth) is passed over.
         """
+        return [record for record in self._read_all() if record.role == role]
+
+    def read_searches(self) -> SearchLog | None:
+        """Read what searches chose; None where there was none."""
+        return _read_model(self.searches, SearchLog) if self.searches.is_file() else None
+
+    def _read_all(self) -> list[TrialRecord]:
         found = [TrialFolder(path.parent).read() for path in sorted(self.path.glob("trials/*/trial.json"))]
         planned = self.read_plan()
         if planned is None:
@@ -138,7 +156,8 @@ class StudyFolder:
             return None
         try:
             held = json.loads(self.plan.read_text(encoding="utf-8"))
-            return Plan(total=held["total"], trials=tuple(trial["id"] for trial in held["trials"]))
+            trials = tuple(trial["id"] for trial in held["trials"])
+            return Plan(held["total"], trials, held.get("complete", True))
         except (ValueError, KeyError, TypeError) as error:
             raise RecordError(f"{self.plan}: not a readable plan", remedy="run the study again") from error
 

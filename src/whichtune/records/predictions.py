@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from whichtune.errors import RecordError
@@ -81,13 +82,17 @@ def write_predictions(path: Path, tables: list[Predictions]) -> None:
 def read_predictions(path: Path, split: str | None = None) -> dict[str, Predictions]:
     """Read the splits of a trial's predictions (or one of them), in the order they were written."""
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            table = file.read()
     except (OSError, pa.ArrowInvalid) as error:
         raise RecordError(f"{path}: not a readable predictions file ({error})", remedy="run the study again") from error
     labels = tuple(json.loads((table.schema.metadata or {}).get(b"labels", b"[]")))
-    splits = table.column("split").to_pylist()
-    chosen = [name for name in dict.fromkeys(splits) if split is None or name == split]
-    return {name: _from_arrow(table.filter(pa.array([own == name for own in splits])), name, labels) for name in chosen}
+    splits = table.column("split").cast(pa.string())
+    chosen = [name for name in splits.unique().to_pylist() if split is None or name == split]
+    return {
+        name: _from_arrow(table.filter(pc.call_function("equal", [splits, pa.scalar(name)])), name, labels)
+        for name in chosen
+    }
 
 
 def _to_arrow(own: Predictions) -> pa.Table:

@@ -13,8 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 PROTOCOL_VERSION = 1
 """Raised when the same spec would no longer give the same outcome; part of every trial id."""
 
-Status = Literal["running", "finished", "failed", "does-not-fit", "unsupported"]
+Status = Literal["running", "finished", "failed", "does-not-fit", "unsupported", "pruned"]
 Family = Literal["baseline", "prompter", "tuner"]
+Role = Literal["search", "final"]
+Purpose = Literal["own", "grid", "repeat", "beyond"]
+"""Why a search tries a setting: it is the entry's own, stands on the grid (or was drawn), is one of the best once
+more, or lies beyond the end of the range at which the best one was."""
 
 
 class Record(BaseModel):
@@ -192,6 +196,12 @@ class TrialRecord(Record):
     baseline: bool = False
     family: Family | None = None
     """What the method is; None in older records, where `baseline` tells."""
+    role: Role = "final"
+    """A search trial helps to choose a setting and predicts no test row; a final one enters the verdict."""
+    tuned: dict[str, Any] = Field(default_factory=dict)
+    """What a search varies, with this trial's values; in a final trial the chosen ones. Empty without a search."""
+    purpose: Purpose | None = None
+    """Why a search tried this; None in final trials."""
     seed: int
     deterministic: bool = False
     """The candidate has no randomness and runs once."""

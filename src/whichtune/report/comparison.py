@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from whichtune.records.folder import StudyFolder
-from whichtune.records.trial import TrialRecord
+from whichtune.records.trial import Probe, TrialRecord
 from whichtune.report import notes
 from whichtune.report.answers import read_answers
 from whichtune.report.by_type import Kinds, find_kinds, tabulate_types
 from whichtune.report.costs import describe_costs, find_probe, list_missing
 from whichtune.report.groups import describe_groups, group_metric_of, list_groups
 from whichtune.report.latency import answer_latencies, describe_latencies
-from whichtune.report.model import CandidateRow, Comparison, MetricHead, TypeTable
+from whichtune.report.model import CandidateRow, Comparison, LatencyRow, MetricHead, TypeTable
+from whichtune.report.pricing import Spending
 from whichtune.report.quality import (
     SPLIT,
     Evidence,
@@ -24,11 +25,13 @@ from whichtune.report.quality import (
     list_metrics,
 )
 from whichtune.report.scope import list_scope
+from whichtune.report.search import report_searches
+from whichtune.report.verdict import Case, count_waiting, judge, list_untaken
 from whichtune.spec.read import load_stored_study
 
 
 def compare_study(folder: StudyFolder, split: str = SPLIT, answers: int = 0, by: str | None = None) -> Comparison:
-    """Compare the candidates of a study on one split: quality beside every cost, with intervals; no recommendation.
+    """Compare the candidates of a study on one split: quality beside every cost, with intervals, and the verdict.
 
     So many rows as `answers` says are listed with what each candidate answered. `by` names the grouping of questions
     that is shown in full.
@@ -40,15 +43,13 @@ def compare_study(folder: StudyFolder, split: str = SPLIT, answers: int = 0, by:
     kinds = find_kinds(folder, study.task.kind, by)
     evidence = {name: gather_evidence(folder, own, split, kinds) for name, own in grouped.items()}
     probes = folder.read_probes()
-    rows = [_describe(own, evidence[name], metrics) for name, own in grouped.items()]
-    for row in rows:
-        row.costs = describe_costs(grouped[row.candidate], probes, evidence[row.candidate].asked)
-        row.published = notes.list_published(row, study.reference)
+    rows = [_describe(own, evidence[name], metrics, probes) for name, own in grouped.items()]
+    notes.add_published(rows, study.reference)
     ranked = _best_first(rows, metrics)
-    timed = {row.candidate: find_probe(grouped[row.candidate], probes) for row in ranked}
-    latencies = [one for name, probe in timed.items() for one in describe_latencies(name, probe)]
+    latencies = _time_all(ranked, grouped, probes)
     pairs, amount = compare_all(evidence, metrics[0], study.margin) if metrics else ([], None)
-    remarks = [*notes.list_outside(folder), *notes.list_record_notes(trials)]
+    spendings = _gather_spendings(folder, rows, grouped, latencies)
+    case = Case(study, metrics[0], rows, evidence, spendings) if metrics and split == SPLIT else None
     return Comparison(
         study=study.name,
         folder=str(folder.path),
@@ -62,10 +63,11 @@ def compare_study(folder: StudyFolder, split: str = SPLIT, answers: int = 0, by:
         candidates=ranked,
         unfinished=notes.list_unfinished(trials),
         pairs=pairs,
-        scope=list_scope(rows, metrics[0] if metrics else None, split),
+        verdict=None if case is None else judge(folder, case),
+        scope=[*list_scope(rows, metrics, split), *_miss_verdict(folder, trials, case)],
         unequal=notes.list_unequal(trials),
         traps=[*notes.list_traps(trials), *notes.list_unlearned(rows, pairs)],
-        notes=remarks + [told for one in evidence.values() for told in find_disagreements(one)],
+        notes=[*notes.list_outside(folder), *notes.list_record_notes(trials), *_list_disagreements(evidence)],
         data_notes=[*notes.read_data_notes(folder), *notes.list_cuts(trials)],
         shared_costs=notes.sum_shared_costs(folder),
         missing=list_missing(rows),
@@ -75,8 +77,46 @@ def compare_study(folder: StudyFolder, split: str = SPLIT, answers: int = 0, by:
         group_metric=_group_metric(metrics),
         types=_tabulate(kinds, ranked, evidence, _group_metric(metrics)),
         by=by,
+        search=report_searches(folder, trials),
         answers=read_answers(folder, trials, split, answers),
     )
+
+
+def _miss_verdict(folder: StudyFolder, trials: Sequence[TrialRecord], case: Case | None) -> list[str]:
+    """Say why there is no verdict yet, or none at all; nothing where there is one."""
+    waiting = count_waiting(folder, trials)
+    return notes.list_waiting(waiting) if waiting or case is None else list_untaken(case)
+
+
+def _list_disagreements(evidence: Mapping[str, Evidence]) -> list[str]:
+    return [told for one in evidence.values() for told in find_disagreements(one)]
+
+
+def _time_all(
+    rows: Iterable[CandidateRow], trials: Mapping[str, Sequence[TrialRecord]], probes: Mapping[str, Probe]
+) -> list[LatencyRow]:
+    found = {row.candidate: find_probe(trials[row.candidate], probes) for row in rows}
+    return [one for name, probe in found.items() for one in describe_latencies(name, probe)]
+
+
+def _gather_spendings(
+    folder: StudyFolder,
+    rows: Iterable[CandidateRow],
+    trials: Mapping[str, Sequence[TrialRecord]],
+    latencies: Sequence[LatencyRow],
+) -> dict[str, Spending]:
+    searched = Counter(one.candidate for one in folder.read_trials("search"))
+    probes = folder.read_probes()
+    return {
+        row.candidate: Spending(
+            row,
+            trials[row.candidate],
+            searched[row.candidate],
+            find_probe(trials[row.candidate], probes),
+            [one for one in latencies if one.candidate == row.candidate],
+        )
+        for row in rows
+    }
 
 
 def _group_metric(metrics: Sequence[MetricHead]) -> MetricHead | None:
@@ -104,7 +144,9 @@ def _by_candidate(trials: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]
     return grouped
 
 
-def _describe(trials: Sequence[TrialRecord], evidence: Evidence, metrics: Sequence[MetricHead]) -> CandidateRow:
+def _describe(
+    trials: Sequence[TrialRecord], evidence: Evidence, metrics: Sequence[MetricHead], probes: Mapping[str, Probe]
+) -> CandidateRow:
     any_trial, by_group = trials[0], _group_metric(metrics)
     return CandidateRow(
         candidate=any_trial.candidate,
@@ -121,6 +163,7 @@ def _describe(trials: Sequence[TrialRecord], evidence: Evidence, metrics: Sequen
         quality=[describe_quality(evidence, metric) for metric in metrics] if evidence.trials else [],
         unreadable=evidence.unreadable,
         groups=[] if by_group is None else describe_groups(evidence.groups, by_group),
+        costs=describe_costs(trials, probes, evidence.asked),
     )
 
 

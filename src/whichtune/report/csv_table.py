@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from whichtune.report.costs import COLUMNS
 from whichtune.report.figures import plain
 from whichtune.report.model import CandidateRow, Comparison, Figure, MetricHead, PairRow, Quality
+from whichtune.report.price_list import say_state
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet would run a text that starts so."""
@@ -19,6 +20,8 @@ LATENCY_PARTS = (
 PAIR_HEADS = (
     "first", "second", "metric", "difference", "low", "high", "df", "p_value", "call", "sentence",
 )  # fmt: skip
+VERDICT_HEADS = ("cost", "cost_axis", "shortfall", "shortfall_at_most", "collapsed_trainings", "state")
+"""What the verdict makes of a candidate; shortfalls in units of the first metric."""
 
 Cell = str | float | int | None
 
@@ -29,10 +32,14 @@ def render_csv(comparison: Comparison) -> str:
     heads += [f"{metric.name}_{part}" for metric in comparison.metrics for part in _PARTS]
     heads += ["unreadable_share"]
     heads += [_cost_head(name) for name in COLUMNS] + ["latency_batch_rows", "published", "published_source"]
-    times = _tabulate_latencies(comparison)
-    heads += times
+    times, prices = _tabulate_latencies(comparison), _list_prices(comparison)
+    heads += [*times, *VERDICT_HEADS]
     rows = (
-        [*_cells(row, comparison.metrics), *(own.get(row.candidate) for own in times.values())]
+        [
+            *_cells(row, comparison.metrics),
+            *(own.get(row.candidate) for own in times.values()),
+            *prices.get(row.candidate, [None] * len(VERDICT_HEADS)),
+        ]
         for row in comparison.candidates
     )
     return _write(heads, rows)
@@ -105,6 +112,17 @@ def _tabulate_latencies(comparison: Comparison) -> dict[str, dict[str, float]]:
             if value is not None:
                 columns.setdefault(head, {})[row.candidate] = value
     return columns
+
+
+def _list_prices(comparison: Comparison) -> dict[str, list[Cell]]:
+    """Return the cells of the price list by candidate; nothing without a verdict."""
+    verdict = comparison.verdict
+    if verdict is None:
+        return {}
+    return {
+        one.candidate: [one.cost, verdict.axis, one.estimate, one.guaranteed, one.collapsed, say_state(one)]
+        for one in verdict.prices
+    }
 
 
 def _pair_cells(pair: PairRow, metric: str) -> list[Cell]:

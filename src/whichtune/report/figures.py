@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Iterable
 
 DASH = "–"
+TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+"""Kinds of characters that turn the direction of all that follows them, words of ours included."""
 
 
 def format_score(value: float | None, unit: str, decimals: int | None = None) -> str:
@@ -70,7 +72,7 @@ def format_percent(value: float | None) -> str:
 
 
 def plain(text: object) -> str:
-    """Return a text on one line without control characters, which could move a terminal's cursor or colours."""
+    """Return a text on one line without characters that could move a terminal's cursor or turn words around."""
     return "".join(_plain_character(each) for each in " ".join(str(text).splitlines()))
 
 
@@ -96,4 +98,5 @@ def _scaled(value: float, units: tuple[str, ...]) -> str:
 def _plain_character(character: str) -> str:
     if character == "\t":
         return " "
-    return "\ufffd" if unicodedata.category(character) == "Cc" else character
+    harmful = unicodedata.category(character) == "Cc" or unicodedata.bidirectional(character) in TURNS
+    return "\ufffd" if harmful else character

@@ -28,9 +28,12 @@ from whichtune.report.model import (
     Published,
     Quality,
 )
+from whichtune.report.price_list import lay_out_verdict, list_unsaid
 from whichtune.report.quality import format_margin, title_of
 from whichtune.report.scope import INTERVALS
+from whichtune.report.search_tables import lay_out_search
 from whichtune.report.sections import ListSection, Section, TableSection
+from whichtune.report.size_tables import lay_out_sizes
 from whichtune.report.type_tables import lay_out_types
 
 FLIPS = "Seed sd: over seeds; flip sd: what test rows that change sides from seed to seed would give alone."
@@ -57,23 +60,26 @@ COST_TABLES = (
 def lay_out(comparison: Comparison) -> list[Section]:
     """Return the sections of a report that have something in them, in the order of reading."""
     sections: Iterable[Section] = (
-        *_quality(comparison),
-        ListSection("Scope", comparison.scope),
+        *lay_out_verdict(comparison),
+        *lay_out_quality(comparison),
+        ListSection("Scope", list_unsaid(comparison)),
         ListSection("Unequal comparison: held settings that a method changed", comparison.unequal),
-        _pairs(comparison),
+        lay_out_pairs(comparison),
         *([] if comparison.types else [lay_out_groups(comparison)]),
         *lay_out_types(comparison),
         *lay_out_confusion(comparison),
-        *(_cost_table(comparison, title, names) for title, names in COST_TABLES),
+        *lay_out_sizes(comparison),
+        *lay_out_search(comparison),
+        *(lay_out_cost(comparison, title, names) for title, names in COST_TABLES),
         *lay_out_latency(comparison),
-        _published(comparison),
-        ListSection(f"Why there is a {DASH}", _missing(comparison)),
-        _unfinished(comparison),
-        _shared(comparison),
+        lay_out_published(comparison),
+        ListSection(f"Why there is a {DASH}", list_gaps(comparison)),
+        lay_out_unfinished(comparison),
+        lay_out_shared(comparison),
         ListSection("Traps seen", [f"{one.sentence} ({enumerate_words(one.where, 4)})" for one in comparison.traps]),
         ListSection("Notes", comparison.notes),
         ListSection(
-            "Trials, by the beginning of their ids (`whichtune show ID`)", [*map(_list_trials, comparison.candidates)]
+            "Trials, by the beginning of their ids (`whichtune show ID`)", [*map(list_trials, comparison.candidates)]
         ),
         ListSection("Data", comparison.data_notes),
         *lay_out_answers(comparison),
@@ -81,7 +87,8 @@ def lay_out(comparison: Comparison) -> list[Section]:
     return [one for one in sections if (one.rows if isinstance(one, TableSection) else one.lines)]
 
 
-def _list_trials(row: CandidateRow) -> str:
+def list_trials(row: CandidateRow) -> str:
+    """Name the finished trials of a candidate by the beginnings of their ids."""
     named = [f"{identifier[:8]} (seed {seed})" for identifier, seed in zip(row.trial_ids, row.seeds, strict=True)]
     return f"{row.candidate}: {', '.join(named) or DASH}"
 
@@ -106,7 +113,8 @@ def metric_title(metric: MetricHead) -> str:
     return f"{metric.title} ↓" if metric.direction == "lower" else metric.title
 
 
-def _quality(comparison: Comparison) -> Iterator[Section]:
+def lay_out_quality(comparison: Comparison) -> Iterator[Section]:
+    """Yield the scores of the first metric, then those of the others, a few abreast."""
     if not comparison.metrics:
         return
     first, *others = comparison.metrics
@@ -185,7 +193,8 @@ def _second_line(own: Quality, metric: MetricHead) -> str:
     return "" if own.low is None else f"\n{format_interval(own.low, own.high, metric.unit)}"
 
 
-def _pairs(comparison: Comparison) -> Section:
+def lay_out_pairs(comparison: Comparison) -> Section:
+    """Lay out every two candidates, or those with the best where there are too many."""
     shown = comparison.pairs
     note = ""
     if len(shown) > PAIRS_SHOWN:
@@ -213,7 +222,8 @@ def _pair_cells(pair: PairRow, metric: MetricHead) -> tuple[str, ...]:
     return pair.first, pair.second, f"{difference}\n{interval}", pair.sentence
 
 
-def _cost_table(comparison: Comparison, title: str, names: Sequence[str]) -> Section:
+def lay_out_cost(comparison: Comparison, title: str, names: Sequence[str]) -> Section:
+    """Lay out some costs of every candidate; no row where none of them is known."""
     hidden = list_hidden(comparison.candidates)
     names = [name for name in names if name not in hidden or name not in ASKING]
     rows = [(mark(row), *map(_writer(row), names)) for row in comparison.candidates]
@@ -241,7 +251,8 @@ def _writer(row: CandidateRow) -> Callable[[str], str]:
     return lambda name: COLUMNS[name].write(_figure(row, name).value)
 
 
-def _published(comparison: Comparison) -> Section:
+def lay_out_published(comparison: Comparison) -> Section:
+    """Lay out published figures beside ours."""
     units = {metric.name: metric for metric in comparison.metrics}
     return TableSection(
         title="Published figures beside ours, never tuned to",
@@ -265,7 +276,8 @@ def _published_cells(one: Published, metric: MetricHead | None) -> tuple[str, ..
     return one.name, f"{one.published:g}", DASH, one.source
 
 
-def _missing(comparison: Comparison) -> list[str]:
+def list_gaps(comparison: Comparison) -> list[str]:
+    """Say why there are dashes, a line a reason."""
     lines = [f"{row.candidate}: {row.reason}" for row in comparison.candidates if row.reason]
     lines += [
         f"{row.candidate}: {title_of(one.metric)} ({one.reason})"
@@ -290,7 +302,8 @@ def _grouped(missing: Missing) -> list[str]:
     return named + left
 
 
-def _unfinished(comparison: Comparison) -> Section:
+def lay_out_unfinished(comparison: Comparison) -> Section:
+    """List the trials without a result."""
     return ListSection(
         "Trials without a result",
         [
@@ -300,7 +313,8 @@ def _unfinished(comparison: Comparison) -> Section:
     )
 
 
-def _shared(comparison: Comparison) -> Section:
+def lay_out_shared(comparison: Comparison) -> Section:
+    """Lay out what was spent once for all trials."""
     return TableSection(
         title="Spent once for all trials",
         columns=("what", "time", "times"),

@@ -12,6 +12,9 @@ from pydantic import Field
 
 from whichtune.records.trial import Family, Record, Status
 from whichtune.report.confusion_model import Confusion
+from whichtune.report.search_model import SearchReport
+from whichtune.report.size_model import SizeReport
+from whichtune.report.verdict_model import Verdict
 
 Direction = Literal["higher", "lower", "neither"]
 Unit = Literal["share", "nats", "points", "count"]
@@ -326,6 +329,8 @@ class Comparison(Record):
     """Best mean of the first metric first; those without one last."""
     unfinished: list[TrialRow] = Field(default_factory=list)
     pairs: list[PairRow] = Field(default_factory=list)
+    verdict: Verdict | None = None
+    """None on the validation split, before every trial is over, and where no candidate has scores of single rows."""
     scope: list[str] = Field(default_factory=list)
     """What the figures can and cannot be read as."""
     unequal: list[str] = Field(default_factory=list)
@@ -349,6 +354,10 @@ class Comparison(Record):
     """The grouping that was asked for: it is shown in full."""
     group_metric: MetricHead | None = None
     """What the scores of groups are."""
+    sizes: SizeReport | None = None
+    """Scores by the number of training rows, of studies that ask for several."""
+    search: SearchReport | None = None
+    """How settings were chosen; None where none were. Its trials are no part of anything else here."""
     confusion: Confusion | None = None
     """Which labels one candidate takes for which, where that was asked for."""
     answers: list[AnswerRow] = Field(default_factory=list)

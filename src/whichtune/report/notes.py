@@ -110,6 +110,11 @@ def list_record_notes(trials: Sequence[TrialRecord]) -> list[str]:
     return notes
 
 
+def list_waiting(count: int) -> list[str]:
+    """Say that there is no verdict before every trial is over."""
+    return [f"No verdict yet: {count_of(count, 'trial')} not over."] if count else []
+
+
 def list_cuts(trials: Iterable[TrialRecord]) -> list[str]:
     """Say how many texts were cut to how many tokens, once for all trials that share it."""
     seen: dict[str, list[str]] = {}
@@ -168,6 +173,12 @@ def sum_shared_costs(folder: StudyFolder) -> list[SharedCost]:
         if isinstance(seconds, int | float):
             sums.setdefault(str(line.get("what", "other")), []).append(float(seconds))
     return [SharedCost(what=what, seconds=sum(each), times=len(each)) for what, each in sums.items()]
+
+
+def add_published(rows: Iterable[CandidateRow], references: Mapping[str, ReferenceSpec]) -> None:
+    """Put published figures beside ours."""
+    for row in rows:
+        row.published = list_published(row, references)
 
 
 def list_published(row: CandidateRow, references: Mapping[str, ReferenceSpec]) -> list[Published]:

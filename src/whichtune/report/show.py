@@ -32,14 +32,16 @@ CLASSES_SHOWN = 50
 """Up to so many classes are listed."""
 VALIDATION_METRICS = {"accuracy", "macro_f1", "loss"}
 """Shown of each validation, beside the study's own metric; the curve keeps all."""
-NOT_SETTINGS = {"kind", "grid", "on", "training"}
+NOT_SETTINGS = {"kind", "grid", "on", "training", "search"}
 
 
 def render_trial(folder: TrialFolder, console: Console, *, traceback: bool = False) -> None:
     """Print everything a trial left; the traceback of a failure only when asked for."""
     record = folder.read()
     console.print(Text(f"Trial {plain(record.id)}", style="bold"))
-    console.print(Text(plain(f"{record.candidate}, seed {record.seed}, study {record.study}: {record.status}")))
+    about = "" if record.role == "final" else "search trial of "
+    told = f"{about}{record.candidate}, seed {record.seed}, study {record.study}: {record.status}"
+    console.print(Text(plain(told)))
     sections = lay_out_trial(record, list(read_lines(folder.curve)))
     print_sections([one for one in sections if (one.rows if isinstance(one, TableSection) else one.lines)], console)
     if traceback and record.failure is not None and record.failure.traceback:

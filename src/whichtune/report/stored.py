@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from whichtune.records.folder import StudyFolder
@@ -17,10 +18,11 @@ def read_columns(folder: StudyFolder, names: Sequence[str], split: str | None = 
     A column that an older file does not have is left out.
     """
     try:
-        held = set(pq.read_schema(folder.examples).names)
-        wanted = [name for name in names if name in held]
-        rows = None if split is None else [("split", "=", split)]
-        table = pq.read_table(folder.examples, columns=wanted, filters=rows)
+        with pq.ParquetFile(folder.examples) as file:
+            wanted = [name for name in names if name in set(file.schema_arrow.names)]
+            table = file.read(columns=[*wanted, *([] if split is None or "split" in wanted else ["split"])])
+        if split is not None:
+            table = table.filter(pc.call_function("equal", [table.column("split"), pa.scalar(split)]))
     except (OSError, pa.ArrowException, KeyError):
         return {}
     return {name: table.column(name).to_pylist() for name in wanted}

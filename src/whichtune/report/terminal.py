@@ -15,7 +15,7 @@ from whichtune.report.figures import plain
 from whichtune.report.layout import ListSection, Section, TableSection, headline, lay_out
 from whichtune.report.model import Comparison
 
-NAME_COLUMNS = {"candidate", "against", "best by its mean"}
+NAME_COLUMNS = {"candidate", "against", "best by its mean", "better than"}
 NAME_WIDTH = 12
 """Characters that a candidate's name has at least."""
 WORDS_WIDTH = 24

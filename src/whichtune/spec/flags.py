@@ -43,7 +43,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 MOST_NAMED = 4
 """Methods named in a flag's help; where more have one default, it stands there alone."""
 _NO_FLAG = {"kind", "on"}
-_NOT_OF_ONE_TRIAL = {"--name", "--seeds", "--stream", "--workers"}
+_NOT_OF_ONE_TRIAL = {"--name", "--seeds", "--contender-seeds", "--stream", "--workers"}
 
 
 @dataclass(frozen=True)

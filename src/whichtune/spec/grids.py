@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from whichtune.errors import SpecError
 from whichtune.spec.faults import Fault
-from whichtune.spec.method_base import MethodBase, grid_faults
+from whichtune.spec.method_base import MethodBase, grid_faults, search_faults
 from whichtune.spec.methods import MethodSpec
 from whichtune.spec.nodes import Node
 from whichtune.spec.validate import validate
@@ -34,24 +35,38 @@ def expand_grid(name: str, spec: MethodSpec) -> list[tuple[str, MethodSpec]]:
     return list(candidates.items())
 
 
+def with_setting(spec: MethodSpec, setting: Mapping[str, Any]) -> MethodSpec:
+    """Return a method with some of its settings replaced; the class checks them and fills in what hangs on them."""
+    plain = spec.model_dump(exclude_unset=True)
+    return _build(spec.kind, spec, {**plain, **setting})
+
+
 def check_grid(name: str, node: Node, method: type[MethodBase]) -> list[Fault]:
-    """List the faults of a grid in a tree: unknown settings, and every value the method would not take."""
-    grid = node.step("grid")
+    """List the faults of a grid and of what a search tries, in a tree.
+
+    They are unknown settings, and every value that the method would not take.
+    """
+    faults = _check_values(name, node, method, "grid")
+    return faults + (_check_values(name, node, method, "search") if "search" in method.model_fields else [])
+
+
+def _check_values(name: str, node: Node, method: type[MethodBase], part: str) -> list[Fault]:
+    grid = node.step(part)
     if grid is None or not grid.fields():
         return []
-    at = f"methods.{name}.grid"
-    faults = [
-        Fault(grid.fields()[str(steps[0])].place, f"{at}.{steps[0]}", text)
-        for steps, text in grid_faults(
-            method, {key: values.items() or (values,) for key, values in grid.fields().items()}
-        )
-    ]
+    at = f"methods.{name}.{part}"
+    lists = {key: [one.plain() for one in values.items()] for key, values in grid.fields().items()}
+    if part == "search":
+        found = search_faults(method, lists)
+    else:
+        found = grid_faults(method, {key: values or [None] for key, values in lists.items()})
+    faults = [Fault(grid.fields()[str(steps[0])].place, f"{at}.{steps[0]}", text) for steps, text in found]
     for field, values in grid.fields().items():
         if field in method.model_fields:
             seen: list[Any] = []
             for index, value in enumerate(values.items()):
                 path = f"{at}.{field}[{index}]"
-                faults += _check_value(node.without("grid").put(field, value), field, path, method)
+                faults += _check_value(node.without("grid", "search").put(field, value), field, path, method)
                 if value.plain() in seen:
                     faults.append(Fault(value.place, path, f"{value.plain()!r} stands twice; give each value once"))
                 seen.append(value.plain())

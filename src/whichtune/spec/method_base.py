@@ -17,6 +17,8 @@ from whichtune.spec.training import PATIENCE, TrainingSpec
 Pooling = Literal["default", "first", "mean", "last"]
 Fusion = Literal["concat", "mlp", "product"]
 GridValue = int | float | str | bool | tuple[str, ...]
+RATES = ("learning_rate", "head_learning_rate")
+"""Settings that a search varies over a range."""
 
 
 class PairOn(Spec):
@@ -52,20 +54,36 @@ class MethodBase(Spec):
         return grid
 
 
-def grid_faults(method: type[MethodBase], grid: Mapping[str, Sequence[object]]) -> Iterator[tuple[Steps, str]]:
+def grid_faults(
+    method: type[MethodBase], grid: Mapping[str, Sequence[object]], what: str = "grid"
+) -> Iterator[tuple[Steps, str]]:
     """Say which entries of a grid name no setting of the method, or hold no values."""
     settings = [name for name in method.model_fields if name not in _NOT_IN_GRIDS]
     for name, values in grid.items():
         if name not in settings:
             kind = " or ".join(kinds(method))
             near = did_you_mean(name, settings)
-            told = f"no setting of {kind} that a grid can vary"
+            told = f"no setting of {kind} that a {what} can vary"
             yield (name,), sentence(told, allowed="" if near else ", ".join(settings) or "none", remedy=near)
         elif not values:
             yield (name,), "has no values; give at least one"
 
 
-_NOT_IN_GRIDS = {"kind", "on", "stream", "grid", "training"}
+_NOT_IN_GRIDS = {"kind", "on", "stream", "grid", "training", "search"}
+
+
+def search_faults(method: type[MethodBase], search: Mapping[str, Sequence[object]]) -> Iterator[tuple[Steps, str]]:
+    """Say which entries of a search name no setting of the method, or no range."""
+    yield from grid_faults(method, {name: values or (None,) for name, values in search.items()}, "search")
+    for name, values in search.items():
+        if name in RATES and len(values) == 2 and not _grows(*values):
+            yield (name,), "two values are the ends of a range, the lower one first and above 0"
+        if len(values) == 1:
+            yield (name,), "holds one value, which leaves nothing to choose; write it into the entry, and `[]` here"
+
+
+def _grows(low: object, high: object) -> bool:
+    return isinstance(low, int | float) and isinstance(high, int | float) and 0 < low < high
 
 
 class BaselineBase(MethodBase):
@@ -81,6 +99,8 @@ class TunerBase(MethodBase):
 
     patience: ClassVar[int] = PATIENCE
     """Patience of early stopping where the study names none."""
+    rates: ClassVar[tuple[float, float]] = (1e-4, 3e-3)
+    """Ends between which a search looks for the learning rate."""
 
     learning_rate: float = Field(gt=0)
     """Peak learning rate: a tuned setting, with a default that fits the method."""
@@ -88,6 +108,9 @@ class TunerBase(MethodBase):
     """Peak learning rate of the head; the same as the rest when null."""
     training: Annotated[dict[str, Any], Partial(lambda: TrainingSpec)] = Field(default_factory=dict)
     """Held settings this method overrides; the report lists them and calls the comparison unequal."""
+    search: Annotated[dict[str, tuple[GridValue, ...]], Settings()] = Field(default_factory=dict)
+    """Settings of this method to what a search tries: two values of a rate are the ends of a range, all others are
+    tried as they stand; an empty list holds a setting. The learning rate has a range of its own in any case."""
     pooling: Pooling = "default"
     """Which rows the head reads; the family's own way by default."""
     fusion: Fusion = "concat"
@@ -95,6 +118,12 @@ class TunerBase(MethodBase):
     circle?"), `mlp` has a hidden layer over both, `product` multiplies them element by element."""
     fusion_width: int = Field(default=256, ge=1)
     """Width that image and question are each mapped to before they are put together."""
+
+    @field_validator("search")
+    @classmethod
+    def _search_names_settings(cls, search: dict[str, tuple[GridValue, ...]]) -> dict[str, tuple[GridValue, ...]]:
+        raise_misfit(search_faults(cls, search))
+        return search
 
     @field_validator("training")
     @classmethod
@@ -104,3 +133,7 @@ class TunerBase(MethodBase):
         except ValidationError as error:
             raise Misfit((one["loc"], one["msg"]) for one in error.errors()) from error
         return training
+
+    def rate_range(self) -> tuple[float, float]:
+        """Return the ends between which a search looks for the learning rate, where the entry says nothing."""
+        return self.rates

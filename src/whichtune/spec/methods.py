@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -41,6 +41,8 @@ class LeadSpec(BaselineBase):
 class FullSpec(TunerBase):
     """Every parameter of the backbone and the head is trained."""
 
+    rates: ClassVar[tuple[float, float]] = (1e-5, 1e-4)
+
     kind: Literal["full"]
     learning_rate: float = Field(default=5e-5, gt=0)
     """Peak learning rate."""
@@ -62,6 +64,8 @@ class LastLayersSpec(TunerBase):
 
 class FrozenFeaturesSpec(TunerBase):
     """The backbone is frozen; only the head on its features is trained."""
+
+    rates: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
 
     kind: Literal["frozen-features"]
     learning_rate: float = Field(default=5e-3, gt=0)

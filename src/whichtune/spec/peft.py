@@ -19,21 +19,23 @@ class Start:
 
     learning_rate: float
     head_learning_rate: float | None = None
+    range: tuple[float, float] = (1e-4, 3e-3)
+    """Ends between which a search looks for the learning rate."""
 
 
 _MATRICES = Start(1e-3)
 """Low-rank and other matrices beside the weights, as LoRA's."""
 _ROTATIONS = Start(1e-3)
 """Orthogonal factors in front of the weights."""
-_SCALES = Start(5e-3)
+_SCALES = Start(5e-3, range=(5e-4, 5e-2))
 """Vectors that scale or shift rows: few numbers, each with much to do."""
-_SPECTRA = Start(3e-2)
+_SPECTRA = Start(3e-2, range=(1e-3, 0.3))
 """Coefficients in another basis, scaled down before they reach the weights."""
-_ROWS = Start(1e-2, head_learning_rate=5e-3)
+_ROWS = Start(1e-2, head_learning_rate=5e-3, range=(1e-3, 0.3))
 """Rows in front of the text."""
-_ENCODERS = Start(1e-3, head_learning_rate=5e-3)
+_ENCODERS = Start(1e-3, head_learning_rate=5e-3, range=(1e-4, 3e-2))
 """Small networks that make such rows."""
-_WEIGHTS = Start(1e-4)
+_WEIGHTS = Start(1e-4, range=(1e-5, 1e-3))
 """Factors or entries of the trunk's own weights."""
 
 STARTS: Mapping[str, Start] = {
@@ -66,7 +68,7 @@ STARTS: Mapping[str, Start] = {
     "p_tuning": _ENCODERS,
     "peanut": _MATRICES,
     "poly": _MATRICES,
-    "prefix_tuning": Start(1e-2, head_learning_rate=5e-3),
+    "prefix_tuning": _ROWS,
     "prompt_tuning": _ROWS,
     "psoft": _ROTATIONS,
     "pvera": _SCALES,
@@ -126,6 +128,10 @@ class PeftSpec(TunerBase):
             return word
         near = f"it is {OPTIONS[word]}" if word in OPTIONS else did_you_mean(word, STARTS)
         raise ValueError(sentence("no tuner of PEFT", value=tuner, allowed=", ".join(STARTS), remedy=near))
+
+    def rate_range(self) -> tuple[float, float]:
+        """Return the range of the kind of tuner."""
+        return STARTS[self.tuner].range
 
     @model_validator(mode="after")
     def _rates_fit_the_tuner(self) -> PeftSpec:

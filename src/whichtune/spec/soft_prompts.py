@@ -14,10 +14,15 @@ DEEP_RATE = 3e-2
 """Peak learning rate of keys and values that no encoder makes; the search is in docs/decisions/0011."""
 
 
+ENCODER_RATES = (1e-4, 3e-2)
+"""Ends between which a search looks for the rate of an encoder that makes rows."""
+
+
 class SoftPromptBase(TunerBase):
     """What every soft prompt may say."""
 
     patience: ClassVar[int] = 4
+    rates: ClassVar[tuple[float, float]] = (1e-3, 0.3)
 
     virtual_tokens: int = Field(default=20, ge=1)
     """Rows in front of every text or image; in front of a text each takes one of the model's positions."""
@@ -78,6 +83,10 @@ class PTuningSpec(SoftPromptBase):
     """Dropout between the LSTM's layers."""
     deep: bool = False
     """Give every block keys and values of its own (prefix tuning, P-tuning v2) instead of rows at the input."""
+
+    def rate_range(self) -> tuple[float, float]:
+        """Return lower rates for an encoder than for rows: it is a network of its own."""
+        return self.rates if self.encoder == "none" else ENCODER_RATES
 
     @model_validator(mode="after")
     def _rate_fits_the_encoder(self) -> PTuningSpec:

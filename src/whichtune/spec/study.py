@@ -15,6 +15,7 @@ from whichtune.spec.merge import deep_merge
 from whichtune.spec.method_base import BaselineBase, PairOn, TunerBase
 from whichtune.spec.methods import HypothesisOnlySpec, LeadSpec, MajoritySpec, MethodSpec, QuestionOnlySpec
 from whichtune.spec.prompting import PromptingSpec
+from whichtune.spec.search import SearchSpec, search_faults
 from whichtune.spec.sources import DataSpec
 from whichtune.spec.tasks import (
     ImageClassificationSpec,
@@ -25,6 +26,7 @@ from whichtune.spec.tasks import (
 )
 from whichtune.spec.trackers import TrackerSpec
 from whichtune.spec.training import ExecutionSpec, MeasureSpec, TrainingSpec
+from whichtune.spec.verdict import CostSpec, LimitsSpec
 from whichtune.spec.zero_shot import ZeroShotSpec
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
@@ -56,8 +58,17 @@ class StudySpec(Spec):
     """Held settings."""
     seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1)
     """One trial per candidate and seed; a candidate without randomness runs once."""
+    contender_seeds: int = Field(default=8, ge=0, le=100)
+    """After three `seeds` or more, candidates that could be the best by their validation scores are trained until they
+    have so many; 0 for none."""
+    search: SearchSpec | None = None
+    """How settings are chosen for each method, with equal budgets; as the entries say when left out."""
     margin: float = Field(default=2.0, ge=0)
     """Differences below this do not matter to you, in points (hundredths of the metric; per cent of the best loss)."""
+    limits: LimitsSpec = LimitsSpec()
+    """What a candidate may need at most; none when left out."""
+    cost: CostSpec = CostSpec()
+    """What the cheapest is the cheapest by."""
     execution: ExecutionSpec = ExecutionSpec()
     """Device, threads, kernels."""
     measure: MeasureSpec = MeasureSpec()
@@ -79,7 +90,7 @@ class StudySpec(Spec):
                 reference=self.reference,
             )
         )
-        raise_misfit([*_text_faults(self), *_answer_faults(self), *_image_faults(self)])
+        raise_misfit([*_text_faults(self), *_answer_faults(self), *_image_faults(self), *_search_faults(self)])
         return self
 
     def backbone(self, name: str) -> BackboneSpec:
@@ -219,6 +230,16 @@ def _pair_faults(study: StudySpec, method: MethodSpec) -> Iterator[tuple[Steps, 
             yield ("on", place), f"{kind} is read by two: `on: [{{image: {one}, text: ...}}]`"
     if reads == "pair" and not study.runs_on(method):
         yield (), f"{kind} is read by a pair: give `on: [{{image: ..., text: ...}}]`, or a backbone of `kind: pair`"
+
+
+def _search_faults(study: StudySpec) -> Iterator[tuple[Steps, str]]:
+    """Say where a search does not go with the seeds or with a method."""
+    if study.search is None:
+        return
+    for at, seed in enumerate(study.seeds):
+        if seed in study.search.seeds:
+            yield ("seeds", at), f"{seed} is a seed of the search, and final seeds are new; give another"
+    yield from search_faults(study.search, study.methods)
 
 
 def named_backbones(on: Iterable[str | PairOn] | None) -> tuple[str, ...]:

@@ -166,18 +166,23 @@ def align(sample: CandidateSample, to: CandidateSample) -> Floats:
 
 
 def _estimate(value: float, between_items: float, samples: tuple[CandidateSample, ...]) -> Estimate:
-    """Put the parts together; Satterthwaite's df weigh each seed variance as it was estimated, flips included."""
+    """Put the parts together; Satterthwaite's df weigh each seed variance as it was estimated, flips included.
+
+    They are never fewer than those of the part with the fewest: two candidates that flip on the same items have less
+    variance than their seeds alone, and the formula would give a fraction of one degree, and limits without end.
+    """
     excess = sum(sample.excess for sample in samples)
     count = len(samples[0].ids)
     spread = between_items**2 / (count - 1)
     spread += sum((one.seed_variance / one.seeds) ** 2 / (one.seeds - 1) for one in samples if one.seeds > 1)
     total = between_items + excess
+    fewest = min([count, *(one.seeds for one in samples if one.seeds > 1)]) - 1
     alone = len(samples) == 1
     return Estimate(
         value=value,
         item_variance=between_items,
         seed_variance=excess,
-        df=total**2 / spread if total > 0 and spread > 0 else math.inf,
+        df=max(total**2 / spread, fewest) if total > 0 and spread > 0 else math.inf,
         items=count,
         proportion=alone and samples[0].binary,
         bounds=samples[0].bounds if alone else (-math.inf, math.inf),

@@ -15,9 +15,9 @@ from whichtune.stats.metrics import TOP_LABELS
 def index_answers(predictions: Predictions, labels: Sequence[str]) -> tuple[Indices, Indices]:
     """Return gold and parsed answers as label indices, [n] each, -1 for an answer that could not be read."""
     index: dict[str | None, int] = {label: place for place, label in enumerate(labels)}
-    gold = np.array([_look_up(label, index, "gold") for label in predictions.gold], np.int64)
+    gold = _look_up(predictions.gold, index, "gold")
     index[None] = -1
-    return gold, np.array([_look_up(label, index, "parsed") for label in predictions.parsed], np.int64)
+    return gold, _look_up(predictions.parsed, index, "parsed")
 
 
 def match_likelihoods(predictions: Predictions, labels: Sequence[str]) -> Floats | None:
@@ -57,8 +57,9 @@ def word_counts(predictions: Predictions) -> Floats:
     return np.array([len((answer or "").split()) for answer in predictions.parsed], np.float64)
 
 
-def _look_up(label: str | None, index: Mapping[str | None, int], column: str) -> int:
-    if label not in index:
+def _look_up(answers: Sequence[str | None], index: Mapping[str | None, int], column: str) -> Indices:
+    try:
+        return np.fromiter(map(index.__getitem__, answers), np.int64, len(answers))
+    except KeyError as error:
         shown = ", ".join(str(each) for each in list(index)[:20] if each is not None)
-        raise RecordError(f"predictions: {column} answer", value=label, allowed=shown)
-    return index[label]
+        raise RecordError(f"predictions: {column} answer", value=error.args[0], allowed=shown) from None

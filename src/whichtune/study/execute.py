@@ -6,7 +6,7 @@ import shutil
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.trial import EVALUATED, CurveWriter, Material, Outcome, TunerTrial, count_assembly, run_baseline
 from whichtune.engine.weighting import weigh_classes
 from whichtune.engine.writing import require_words_fit
-from whichtune.errors import DoesNotFitError, InputError, TrialError, UnsupportedError
+from whichtune.errors import DoesNotFitError, InputError, PrunedError, TrialError, UnsupportedError
 from whichtune.fetch.cache import cache_root
 from whichtune.measure.clock import PhaseClock
 from whichtune.measure.device import describe_device, synchroniser
@@ -49,6 +49,12 @@ from whichtune.trackers.crew import Crew
 
 MANY_UNREAD = 0.5
 """Share of unread answers from which on the way of asking is to be looked at."""
+SEARCHING = {
+    "adapter_bytes": "a search trial keeps no adapter",
+    "checked": "a search trial keeps no adapter to check",
+    "probe": "only final trials are probed",
+}
+"""What a search trial leaves out, and why."""
 SHOWN_ORIGINS = 5
 """Rows named of those that were cut."""
 
@@ -79,8 +85,12 @@ class Desk:
                 tell(record)
 
 
-def execute(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialRecord:
-    """Run a trial from nothing; its record says finished, or why not. Only an interrupt gets through."""
+def execute(desk: Desk, planned: Planned, identity: dict[str, Any], listeners: Sequence[Listener] = ()) -> TrialRecord:
+    """Run a trial from nothing; its record says finished, or why not. Only an interrupt gets through.
+
+    `listeners` are told of this trial beside those of the desk.
+    """
+    desk = replace(desk, listeners=(*desk.listeners, *listeners))
     record = open_record(desk, planned, identity)
     folder = desk.folder.trial(record.id)
     shutil.rmtree(folder.path, ignore_errors=True)
@@ -94,7 +104,7 @@ def execute(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialReco
                 RUNNERS[family_of(planned.method)](desk, planned, record, (material, clock))
         finally:
             _close(record, clock)
-        if isinstance(planned.method, TunerBase):
+        if isinstance(planned.method, TunerBase) and planned.role == "final":
             _check(desk, record, folder)
         record.status = "finished"
     except Exception as error:  # a failed trial is a row with its reason; the study goes on
@@ -173,6 +183,9 @@ def open_record(desk: Desk, planned: Planned, identity: dict[str, Any]) -> Trial
         backbone=planned.backbone,
         family=family,
         baseline=family == "baseline",
+        role=planned.role,
+        tuned=dict(planned.tuned),
+        purpose=planned.purpose,
         seed=planned.seed,
         deterministic=planned.deterministic,
         status="running",
@@ -234,10 +247,13 @@ def _run_tuner(desk: Desk, planned: Planned, record: TrialRecord, given: tuple[M
             if shared.study.execution.reuse_features and trains_head_alone(assembly):
                 with clock.phase("encode"):
                     material = with_features(assembly, material, size, training.precision, cache_root())
-            trial = TunerTrial(assembly, material, method, training, clock, size, listeners)
+            trial = TunerTrial(assembly, material, method, training, clock, size, listeners, planned.role == "final")
             _keep_outcome(desk, record, folder, trial.run())
-        with clock.phase("save"):
-            record.adapter_bytes = _save(desk, planned, assembly, folder)
+        if planned.role == "search":
+            record.unmeasured |= SEARCHING
+        else:
+            with clock.phase("save"):
+                record.adapter_bytes = _save(desk, planned, assembly, folder)
     finally:
         assembly.attachment.detach()
     if not shared.intact():
@@ -305,10 +321,11 @@ def _keep_outcome(desk: Desk, record: TrialRecord, folder: TrialFolder, outcome:
     record.scores = {table.split: task.evaluate(table) for table in outcome.predictions}
     record.steps, record.epochs, record.kept_step = outcome.steps, outcome.epochs, outcome.kept_step
     record.evaluated_merged = outcome.merged
-    tested = record.scores["test"]
+    last = outcome.predictions[-1].split
+    tested = record.scores[last]
     if task.labels and tested.rows > 1 and tested.predicted_labels == 1 and not record.baseline:
         learned = ": it has not learned" if record.family == "tuner" else ""
-        record.traps.append(f"predicts one class for every test example{learned}")
+        record.traps.append(f"predicts one class for every {last} example{learned}")
     if tested.unparsed_share > MANY_UNREAD and not record.baseline:
         record.traps.append("most of its answers could not be read and count as wrong: see `report --answers`")
     if outcome.encoded:
@@ -321,7 +338,9 @@ def _keep_failure(desk: Desk, record: TrialRecord, error: Exception) -> None:
         status = "does-not-fit"
     elif isinstance(error, UnsupportedError):
         status = "unsupported"
-    told = None if isinstance(error, UnsupportedError) else "".join(traceback.format_exception(error))
+    elif isinstance(error, PrunedError):
+        status, record.steps = "pruned", error.step
+    told = None if isinstance(error, UnsupportedError | PrunedError) else "".join(traceback.format_exception(error))
     record.status = status
     record.failure = Failure(kind=type(error).__name__, message=str(error), traceback=told)
     traceback.clear_frames(error.__traceback__)  # they would hold the trial's tensors into the next one

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from whichtune.errors import SpecError
 from whichtune.methods import BASELINES, PROMPTERS
-from whichtune.records.trial import PROTOCOL_VERSION
+from whichtune.records.trial import PROTOCOL_VERSION, Purpose, Role
 from whichtune.spec.backbones import BackboneSpec, PairBackbone
-from whichtune.spec.digest import digest
+from whichtune.spec.digest import canonical, digest
 from whichtune.spec.grids import expand_grid
 from whichtune.spec.merge import deep_merge
 from whichtune.spec.method_base import PrompterBase, TunerBase
@@ -21,7 +21,7 @@ from whichtune.spec.tasks import LanguageTaskBase, Reads, SummarizationSpec
 from whichtune.spec.training import PATIENCE
 
 Family = Literal["baseline", "prompter", "tuner"]
-NOT_IDENTITY = {"on", "grid", "training", "stream"}
+NOT_IDENTITY = {"on", "grid", "training", "stream", "search"}
 """Fields of a method entry that say where it runs, or are in the identity under another name."""
 FUSING = {"fusion", "fusion_width"}
 """Fields that decide something only where a head reads an image and a text."""
@@ -40,6 +40,23 @@ class Planned:
     backbone: str | None
     seed: int
     deterministic: bool
+    role: Role = "final"
+    tuned: Mapping[str, Any] = field(default_factory=dict)
+    """What a search varies, with the values that stand in `method`."""
+    purpose: Purpose | None = None
+    """Why a search tries it."""
+
+    @property
+    def key(self) -> str:
+        """Name the trial among all that a study may ask for."""
+        return canonical([self.role, self.candidate, self.seed, self.tuned])
+
+    def label(self) -> str:
+        """Name the trial as a person reads it."""
+        setting = ", ".join(f"{name} {value}" for name, value in self.tuned.items())
+        again = ", again" if self.purpose == "repeat" else ""
+        searched = f"{self.candidate} search ({setting}{again})"
+        return searched if self.role == "search" else f"{self.candidate} seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -62,6 +79,11 @@ def plan_study(study: StudySpec) -> list[Planned]:
     The majority baseline is always one of them, asked for or not: a method stuck at one class looks trained without it.
     For summaries it is the text's first sentence.
     """
+    return [trial for one in list_candidates(study) for trial in _seeds(study, one)]
+
+
+def list_candidates(study: StudySpec) -> list[Planned]:
+    """List every candidate in the order of the plan, with the settings of its entry and no seed yet."""
     methods = study.methods
     bar = LeadSpec(kind="lead") if isinstance(study.task, SummarizationSpec) else MajoritySpec(kind="majority")
     if not any(type(method) is type(bar) for method in methods.values()):
@@ -69,8 +91,7 @@ def plan_study(study: StudySpec) -> list[Planned]:
     candidates = [one for name, method in methods.items() for one in _candidates(study, name, method)]
     names = dict.fromkeys([*study.backbones, *(one.backbone for one in candidates if one.backbone is not None)])
     places = {name: place for place, name in enumerate(names)}
-    ordered = sorted(candidates, key=lambda one: -1 if one.backbone is None else places[one.backbone])
-    return [trial for one in ordered for trial in _seeds(study, one)]
+    return sorted(candidates, key=lambda one: -1 if one.backbone is None else places[one.backbone])
 
 
 def identity_of(planned: Planned, study: StudySpec, known: Fingerprints) -> dict[str, Any]:
@@ -84,6 +105,9 @@ def identity_of(planned: Planned, study: StudySpec, known: Fingerprints) -> dict
         "seed": None if planned.deterministic else planned.seed,
         "data": known.data,
     }
+    if planned.role == "search":  # final trials keep the identity that they have without a search
+        pruner = None if study.search is None else study.search.pruner
+        identity |= {"role": "search"} | ({} if pruner is None else {"pruner": pruner.model_dump(mode="json")})
     if isinstance(study.task, LanguageTaskBase) or isinstance(method, PromptingSpec):
         identity["columns"] = study.data.columns.model_dump(mode="json")
     if isinstance(method, PrompterBase):
@@ -206,6 +230,4 @@ def _free_name(name: str, taken: Mapping[str, MethodSpec]) -> str:
 
 def _seeds(study: StudySpec, one: Planned) -> list[Planned]:
     seeds = study.seeds[:1] if one.deterministic else study.seeds
-    return [
-        Planned(one.candidate, one.method_name, one.method, one.backbone, seed, one.deterministic) for seed in seeds
-    ]
+    return [replace(one, seed=seed) for seed in seeds]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from whichtune.data.storing import read_examples
@@ -17,6 +18,7 @@ from whichtune.measure.device import pick_device, set_threads
 from whichtune.measure.environment import read_versions
 from whichtune.records.folder import StudyFolder
 from whichtune.records.trial import AloneCost, Probe
+from whichtune.spec.grids import with_setting
 from whichtune.spec.method_base import TunerBase
 from whichtune.spec.read import load_stored_study
 from whichtune.spec.seeds import Streams
@@ -42,6 +44,8 @@ def main(study: str, request: str) -> None:
         Ledger(folder.costs("probes")),
     )
     planned = _find(plan_study(spec), asked["candidate"])
+    if asked.get("tuned"):
+        planned = replace(planned, method=with_setting(planned.method, asked["tuned"]))
     alone = _measure(shared, planned)
     record = Probe(
         id=asked["id"],

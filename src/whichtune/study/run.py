@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,34 +17,29 @@ from whichtune.data.load import load_data
 from whichtune.data.storing import write_examples
 from whichtune.engine.fit import Listener
 from whichtune.engine.optimizing import warm_up_optimizer
-from whichtune.errors import ReadingError, RecordError, TrialError
+from whichtune.errors import DoesNotFitError, NonFiniteError, ReadingError, RecordError
 from whichtune.fetch.atomic import write_text
 from whichtune.fetch.locks import LockedError, hold_lock
-from whichtune.measure.device import describe_device, pick_device, set_threads
-from whichtune.measure.environment import read_versions
+from whichtune.measure.device import pick_device, set_threads
 from whichtune.records.folder import StudyFolder
 from whichtune.records.trial import TrialRecord
 from whichtune.spec.digest import digest
 from whichtune.spec.read import load_stored_study
 from whichtune.spec.study import StudySpec
 from whichtune.spec.write import dump_study
-from whichtune.study.execute import Desk, execute, rehearse
-from whichtune.study.plan import (
-    Fingerprints,
-    Planned,
-    family_of,
-    identity_of,
-    name_load,
-    plan_study,
-    probe_id,
-    require_distinct,
-    trial_id,
-)
+from whichtune.study.course import Course
+from whichtune.study.execute import Desk, rehearse
+from whichtune.study.plan import Fingerprints, Planned, name_load, plan_study
+from whichtune.study.probes import Probes
 from whichtune.study.prompters import fingerprint_prompts
 from whichtune.study.sharing import Ledger, Shared
-from whichtune.study.subprocesses import Checker, run_probe
+from whichtune.study.subprocesses import Checker
 from whichtune.tasks import build_task
 from whichtune.trackers.crew import Crew, tracking
+
+ENDED = ("finished", "unsupported", "pruned")
+ANSWERS = {NonFiniteError.__name__, DoesNotFitError.__name__}
+"""What a search trial may end with as an answer."""
 
 
 class Watcher(Listener, Protocol):
@@ -73,12 +68,19 @@ class StudyOutcome:
 
     folder: StudyFolder
     records: list[TrialRecord] = field(default_factory=list)
+    """Of the final trials."""
+    searched: list[TrialRecord] = field(default_factory=list)
+    """Of the trials that chose settings."""
     probe_failures: list[str] = field(default_factory=list)
 
     @property
     def failed(self) -> list[TrialRecord]:
-        """Trials that did not finish; one that makes no sense on its backbone is an answer, not a failure."""
-        return [record for record in self.records if record.status not in ("finished", "unsupported")]
+        """Trials that did not finish; one that makes no sense on its backbone is an answer, not a failure.
+
+        Nor is a search trial whose loss stopped being a number, or that did not fit: it says what not to choose.
+        """
+        told = [one for one in self.searched if one.failure is None or one.failure.kind not in ANSWERS]
+        return [record for record in [*self.records, *told] if record.status not in ENDED]
 
     @property
     def exit_code(self) -> int:
@@ -138,14 +140,17 @@ def _run(study: StudySpec, folder: StudyFolder, watcher: Watcher, crew: Crew) ->
     shared = Shared(study, data, build_task(study.task, data.labels, study.data.columns), device, ledger)
     checker = Checker(folder.path, str(device), threads) if study.execution.check else None
     desk = Desk(folder, shared, checker, threads, (watcher, crew), crew)
+    probes = Probes(desk, watcher.on_note)
     try:
-        outcome = StudyOutcome(folder, list(_trials(desk, watcher)))
+        course = Course(desk, _fingerprint_all(desk), watcher, probes.take)
+        tried = list(course.run())
     finally:
         if checker is not None:
             checker.close()
-    shared.drop()
-    if study.measure.probe:
-        outcome.probe_failures = _probe_all(desk, outcome.records, watcher)
+    searched = [one for one in tried if one.role == "search"]
+    outcome = StudyOutcome(folder, [one for one in tried if one.role == "final"], searched)
+    probes.take(course.ended)
+    outcome.probe_failures = list(probes.failed.values())
     return outcome
 
 
@@ -175,36 +180,9 @@ def _read_data(study: StudySpec, folder: StudyFolder, ledger: Ledger, watcher: W
     return data
 
 
-def _trials(desk: Desk, watcher: Watcher) -> Iterator[TrialRecord]:
-    """Run what is not finished, in the plan's order; the whole plan is on disk before the first trial."""
-    plan = plan_study(desk.shared.study)
-    identities = _identify(desk, plan)
-    identifiers = [trial_id(identity) for identity in identities]
-    require_distinct(plan, identifiers)
-    listed = [
-        {"id": identifier, "candidate": planned.candidate, "seed": planned.seed}
-        for planned, identifier in zip(plan, identifiers, strict=True)
-    ]
-    _tell_changes(desk.folder, identifiers, watcher)
-    write_text(desk.folder.plan, json.dumps({"total": len(plan), "trials": listed}, indent=1))
-    for place, (planned, identity) in enumerate(zip(plan, identities, strict=True)):
-        watcher.on_trial(planned, place, len(plan))
-        found = _finished(desk.folder, planned, identifiers[place])
-        record = found or execute(desk, planned, identity)
-        watcher.on_trial_end(record, found=found is not None)
-        yield record
-
-
-def _tell_changes(folder: StudyFolder, identifiers: Sequence[str], watcher: Watcher) -> None:
-    """Say that trials of earlier settings or data are no longer part of the study."""
-    earlier = [path.parent.name for path in folder.path.glob("trials/*/trial.json")]
-    left = len(set(earlier) - set(identifiers))
-    if left:
-        watcher.on_note(f"settings or data have changed: {left} earlier trials stay on disk but leave the comparison")
-
-
-def _identify(desk: Desk, plan: Sequence[Planned]) -> list[dict[str, Any]]:
+def _fingerprint_all(desk: Desk) -> Fingerprints:
     """Load each backbone once for its fingerprints; what is wrong in the input is told before anything trains."""
+    plan = plan_study(desk.shared.study)
     known: dict[str, tuple[str, str, str]] = {}
     rehearsed: set[str] = set()
     for planned in plan:
@@ -215,8 +193,7 @@ def _identify(desk: Desk, plan: Sequence[Planned]) -> list[dict[str, Any]]:
             known[name_load(planned)] = _fingerprint(desk, planned, planned.backbone)
     weights, tokenizers, manners = ({name: own[place] for name, own in known.items()} for place in range(3))
     prompts = fingerprint_prompts(desk.shared, plan)
-    fingerprints = Fingerprints(desk.shared.data.fingerprint, weights, tokenizers, prompts, manners)
-    return [identity_of(planned, desk.shared.study, fingerprints) for planned in plan]
+    return Fingerprints(desk.shared.data.fingerprint, weights, tokenizers, prompts, manners)
 
 
 def _fingerprint(desk: Desk, planned: Planned, name: str) -> tuple[str, str, str]:
@@ -229,53 +206,3 @@ def _fingerprint(desk: Desk, planned: Planned, name: str) -> tuple[str, str, str
         settings = digest(desk.shared.study.backbone(name))
         return f"unread {settings}", "", ""  # the trial will say so, as a row
     return backbone.fingerprint, backbone.reader.fingerprint, backbone.reader.manners
-
-
-def _finished(folder: StudyFolder, planned: Planned, identifier: str) -> TrialRecord | None:
-    """Return the record of a finished trial; names may have changed since, the outcome has not."""
-    trial = folder.trial(identifier)
-    if not trial.record.is_file():
-        return None
-    record = trial.read()
-    if record.status not in ("finished", "unsupported"):
-        return None
-    if (record.candidate, record.method, record.backbone) != (planned.candidate, planned.method_name, planned.backbone):
-        record.candidate, record.method, record.backbone = planned.candidate, planned.method_name, planned.backbone
-        trial.write(record)
-    return record
-
-
-def _probe_all(desk: Desk, records: Sequence[TrialRecord], watcher: Watcher) -> list[str]:
-    """Probe each finished candidate once, one after another, with nothing else running."""
-    failures: list[str] = []
-    place = describe_device(desk.shared.device, desk.threads) | {"versions": read_versions()}
-    for planned, record in zip(plan_study(desk.shared.study), records, strict=True):
-        if family_of(planned.method) == "baseline" or record.status != "finished":
-            continue
-        identifier = probe_id(planned, desk.shared.study, record.identity, place)
-        if not desk.folder.probe(identifier).is_file():
-            watcher.on_note(f"cost alone: {planned.candidate}")
-            asked = {
-                "id": identifier,
-                "candidate": planned.candidate,
-                "device": str(desk.shared.device),
-                "threads": desk.threads,
-            }
-            try:
-                with desk.ledger.spending("probe", planned.candidate):
-                    run_probe(desk.folder.path, asked)
-            except TrialError as error:
-                failures.append(str(error))
-                record.unmeasured["probe"] = str(error)
-                desk.folder.trial(record.id).write(record)
-                watcher.on_note(str(error))
-                continue
-        _name_probe(desk.folder, record, identifier)
-    return failures
-
-
-def _name_probe(folder: StudyFolder, record: TrialRecord, identifier: str) -> None:
-    if record.probe != identifier:
-        record.probe = identifier
-        record.unmeasured.pop("probe", None)
-        folder.trial(record.id).write(record)

@@ -58,7 +58,7 @@ def plan_single(asked: Asked, base: StudySpec | None = None) -> StudySpec:
     """Return the study of the one trial that is asked for; flags go over the study file."""
     # What the file leaves out stays out, since a default may hang on what a flag changes.
     tree: dict[str, Any] = {} if base is None else base.model_dump(exclude_unset=True)
-    tree |= {"name": asked.out.name, "scales": {}, "reference": {}}
+    tree |= {"name": asked.out.name, "scales": {}, "reference": {}, "search": None}
     _choose_task(tree, asked.task)
     settings = _lay_data(tree, _name_tracker(tree, asked.settings))
     name, entry = _choose_method(tree.get("methods", {}), asked.method or _guess_method(tree, settings))

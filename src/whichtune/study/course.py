@@ -1,0 +1,199 @@
+"""The course of a study: stage after stage of trials, each asked for by what came out before, with its plan on disk."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from whichtune.engine.trial import first_score
+from whichtune.fetch.atomic import write_text
+from whichtune.records.folder import StudyFolder, read_lines
+from whichtune.records.search import CandidateSearch, SearchLog
+from whichtune.records.trial import TrialRecord
+from whichtune.report.contenders import CHOSEN_ON, find_contenders
+from whichtune.report.quality import list_metrics
+from whichtune.spec.digest import digest
+from whichtune.study.drawing import Halving
+from whichtune.study.execute import Desk, execute
+from whichtune.study.plan import Fingerprints, Planned, identity_of, plan_study, require_distinct, trial_id
+from whichtune.study.searching import Result
+from whichtune.study.stages import (
+    count_expected,
+    describe_search,
+    further_seeds,
+    list_searches,
+    list_untuned,
+    next_trials,
+)
+
+
+class Teller(Protocol):
+    """Told how the course goes on."""
+
+    def on_trial(self, planned: Planned, place: int, total: int) -> None:
+        """A trial starts, or was found finished."""
+        ...
+
+    def on_trial_end(self, record: TrialRecord, *, found: bool) -> None:
+        """A trial is over; `found` says that an earlier run had finished it."""
+        ...
+
+    def on_note(self, text: str) -> None:
+        """Something else to say."""
+        ...
+
+
+@dataclass
+class Course:
+    """Runs what is not finished, in the order of the stages."""
+
+    desk: Desk
+    known: Fingerprints
+    teller: Teller
+    measure: Callable[[Sequence[tuple[Planned, TrialRecord]]], None]
+    """Measures the cost alone of what has ended, where the study asks for that."""
+    ended: list[tuple[Planned, TrialRecord]] = field(default_factory=list)
+    """Every trial that is over, in the order in which it was asked for."""
+    results: list[Result] = field(default_factory=list)
+    owners: dict[str, str] = field(default_factory=dict)
+    """Trial id to what it was first asked for as."""
+    leading: list[str] | None = None
+
+    def run(self) -> Iterator[TrialRecord]:
+        """Yield the record of every trial; the plan of a stage is on disk before its first trial starts."""
+        study = self.desk.shared.study
+        require_distinct_entries(self.desk, self.known)
+        staged = study.search is not None or bool(further_seeds(study))
+        told = False
+        while asked := next_trials(study, self.results, self.find_contenders):
+            identities = [self._identify(planned) for planned in asked]
+            start = len(self.ended)
+            total = max(count_expected(study), start + len(asked))
+            for place, (planned, identity) in enumerate(zip(asked, identities, strict=True)):
+                found = find_finished(self.desk.folder, planned, trial_id(identity))
+                if found is None:
+                    self._write_plan(asked[place:], identities[place:])
+                    told = told or staged or self._tell_changes()
+                self.teller.on_trial(planned, start + place, total)
+                record = found or execute(self.desk, planned, identity, self._halting(planned))
+                self.teller.on_trial_end(record, found=found is not None)
+                self.ended.append((planned, record))
+                self.results.append(self._result(planned, record))
+                yield record
+        self._write_plan((), ())
+        if staged or not told:
+            self._tell_changes()
+
+    def find_contenders(self) -> list[str]:
+        """Name the candidates that could be the best by the validation rows of the study's own seeds."""
+        if self.leading is None:
+            seeds = set(self.desk.shared.study.seeds)
+            records = [one for planned, one in self.ended if planned.role == "final" and planned.seed in seeds]
+            limits = self.desk.shared.study.limits
+            if limits.given():  # who breaks one is no contender, and some are about costs alone
+                self.measure(self.ended)
+            self.leading = find_contenders(self.desk.folder, records, limits)
+        return self.leading
+
+    def _halting(self, planned: Planned) -> list[Halving]:
+        """Return what may end a search trial early, where the study asks for that."""
+        study = self.desk.shared.study
+        if study.search is None or study.search.pruner is None or planned.role == "final":
+            return []
+        own = next(one for one in list_searches(study, self.results) if one.base.candidate == planned.candidate)
+        return own.halt(planned)
+
+    def _identify(self, planned: Planned) -> dict[str, Any]:
+        """Return a trial's identity; one that a search made equal to another entry's trial stays one of its own."""
+        identity = identity_of(planned, self.desk.shared.study, self.known)
+        owner = self.owners.setdefault(trial_id(identity), planned.key)
+        if owner != planned.key:
+            identity["entry"] = planned.candidate
+            self.owners.setdefault(trial_id(identity), planned.key)
+        return identity
+
+    def _result(self, planned: Planned, record: TrialRecord) -> Result:
+        scores = record.scores.get(CHOSEN_ON)
+        score = math.nan if scores is None else first_score(scores)
+        lines = read_lines(self.desk.folder.trial(record.id).curve) if planned.role == "search" else ()
+        curve = tuple((line["step"], line["validation_score"]) for line in lines if "validation_score" in line)
+        return Result(
+            planned, record.status, score if math.isfinite(score) else None, record.wall_seconds or 0.0, curve
+        )
+
+    def _write_plan(self, asked: Sequence[Planned], identities: Sequence[Mapping[str, Any]]) -> None:
+        """Write which trials the study asks for as far as is known, and what its searches chose."""
+        known = [*((planned, record.id) for planned, record in self.ended)]
+        known += [(planned, trial_id(dict(identity))) for planned, identity in zip(asked, identities, strict=True)]
+        listed = [
+            {"id": identifier, "candidate": planned.candidate, "seed": planned.seed}
+            | ({"role": "search"} if planned.role == "search" else {})
+            for planned, identifier in known
+        ]
+        finals = sum(planned.role == "final" for planned, _ in known)
+        total = max(finals, len(plan_study(self.desk.shared.study)))
+        plan = {"total": total, "complete": not asked, "trials": listed}
+        write_text(self.desk.folder.plan, json.dumps(plan, indent=1))
+        self._write_searches()
+
+    def _write_searches(self) -> None:
+        study, path = self.desk.shared.study, self.desk.folder.searches
+        if study.search is None:
+            path.unlink(missing_ok=True)
+            return
+        tried = [(planned.candidate, record) for planned, record in self.ended if planned.role == "search"]
+        metric = next(iter(list_metrics((one for _, one in tried), CHOSEN_ON)), None)
+        log = SearchLog(
+            settings=study.search.model_dump(mode="json"),
+            metric=None if metric is None else metric.name,
+            direction="higher" if metric is None else metric.direction,
+            untuned=list_untuned(study),
+        )
+        for search in list_searches(study, self.results):
+            ids = [record.id for name, record in tried if name == search.base.candidate]
+            if ids and not search.ask():
+                found: CandidateSearch = describe_search(search)
+                log.candidates.append(found.model_copy(update={"trials": ids}))
+        write_text(path, log.model_dump_json(indent=1))
+
+    def _tell_changes(self) -> bool:
+        """Say that trials of earlier settings or data are no longer part of the study."""
+        left = self.desk.folder.count_outside()
+        if left:
+            told = f"settings or data have changed: {left} earlier trials stay on disk but leave the comparison"
+            self.teller.on_note(told)
+        return True
+
+
+def require_distinct_entries(desk: Desk, known: Fingerprints) -> None:
+    """Refuse two entries that are one and the same, before anything trains."""
+    study = desk.shared.study
+    plan = plan_study(study)
+    spaces = {one.base.candidate: digest([one.space.ranges, one.space.choices]) for one in list_searches(study)}
+    ids = [trial_id(identity_of(planned, study, known)) + spaces.get(planned.candidate, "") for planned in plan]
+    require_distinct(plan, ids)
+
+
+def find_finished(folder: StudyFolder, planned: Planned, identifier: str) -> TrialRecord | None:
+    """Return the record of a finished trial; names may have changed since, the outcome has not."""
+    trial = folder.trial(identifier)
+    if not trial.record.is_file():
+        return None
+    record = trial.read()
+    if record.status not in ("finished", "unsupported", "pruned"):
+        return None
+    names = {
+        "candidate": planned.candidate,
+        "method": planned.method_name,
+        "backbone": planned.backbone,
+        "tuned": dict(planned.tuned),
+        "purpose": planned.purpose,
+    }
+    held = {name: getattr(record, name) for name in names}
+    if digest(held) != digest(names):
+        record = record.model_copy(update=names)
+        trial.write(record)
+    return record

@@ -1,0 +1,127 @@
+"""Which trials a study asks for next: searches, then the final seeds, then further seeds for those that lead.
+
+A pure function of the study and of the trials that are over, so that resuming needs nothing but records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+from whichtune.records.search import CandidateSearch
+from whichtune.spec.grids import with_setting
+from whichtune.spec.method_base import MethodBase
+from whichtune.spec.search import SearchSpec, find_space
+from whichtune.spec.study import StudySpec
+from whichtune.study.plan import Planned, list_candidates, plan_study
+from whichtune.study.searching import Result, Search
+
+LEAST_SEEDS = 3
+"""Fewer final seeds say too little about who leads."""
+LEAST_CONTENDERS = 2
+
+
+def next_trials(
+    study: StudySpec, results: Sequence[Result], find_contenders: Callable[[], Collection[str]]
+) -> list[Planned]:
+    """Return the trials to run now; none where the study is over.
+
+    `find_contenders` names the candidates that could be the best by their validation rows; it is asked once all of
+    `seeds` are in, and must answer by those seeds alone, whatever further ones there are.
+    """
+    searches = list_searches(study, results)
+    for search in searches:
+        asked = search.ask()
+        if asked:
+            return asked
+    found = {one.planned.key for one in results}
+    final = plan_finals(study, searches)
+    return [one for one in final if one.key not in found] or [
+        one for one in _further(study, final, find_contenders) if one.key not in found
+    ]
+
+
+def list_searches(study: StudySpec, results: Sequence[Result] = ()) -> list[Search]:
+    """List the search of every candidate that has something to tune, in the order of the plan."""
+    if study.search is None:
+        return []
+    by_name: dict[str, list[Result]] = {}
+    for one in results:
+        if one.planned.role == "search":
+            by_name.setdefault(one.planned.candidate, []).append(one)
+    found: list[Search] = []
+    for candidate in list_candidates(study):
+        space = find_space(candidate.method, _held(study, candidate))
+        if space:
+            found.append(Search(study.search, candidate, space, by_name.get(candidate.candidate, [])))
+    return found
+
+
+def list_untuned(study: StudySpec) -> list[str]:
+    """Name the candidates that get no search: there is nothing to tune in them."""
+    if study.search is None:
+        return []
+    return [one.candidate for one in list_candidates(study) if not find_space(one.method, _held(study, one))]
+
+
+def plan_finals(study: StudySpec, searches: Sequence[Search]) -> list[Planned]:
+    """List the final trials with the settings that the searches chose."""
+    chosen = {one.base.candidate: one.choose().setting for one in searches}
+    return [
+        replace(one, method=with_setting(one.method, chosen[one.candidate]), tuned=chosen[one.candidate])
+        if one.candidate in chosen
+        else one
+        for one in plan_study(study)
+    ]
+
+
+def count_expected(study: StudySpec) -> int:
+    """Count the trials that a study asks for at least, while it is not known what its searches find."""
+    search = study.search
+    finals = len(plan_study(study))
+    if search is None:
+        return finals
+    each = 0 if search.seconds is not None else search.trials + search.own + search.best * search.repeats
+    return finals + each * len(list_searches(study))
+
+
+def further_seeds(study: StudySpec) -> list[int]:
+    """List the seeds that contenders get: whole numbers above the study's own, as many as are missing."""
+    wanted = max(0, study.contender_seeds - len(study.seeds)) if len(study.seeds) >= LEAST_SEEDS else 0
+    taken = set((study.search or SearchSpec()).seeds)
+    start = max(study.seeds) + 1
+    return [seed for seed in range(start, start + wanted + len(taken)) if seed not in taken][:wanted]
+
+
+def describe_search(search: Search) -> CandidateSearch:
+    """Return what a search that is over chose; the ids of its trials are added by who knows them."""
+    chosen, base = search.choose(), search.base
+    return CandidateSearch(
+        candidate=base.candidate,
+        method=base.method_name,
+        backbone=base.backbone,
+        ranges=dict(search.space.ranges),
+        choices={name: list(values) for name, values in search.space.choices.items()},
+        own=search.own,
+        chosen=chosen.setting,
+        score=chosen.score,
+        ends=dict(chosen.ends),
+        extended=chosen.extended,
+    )
+
+
+def _further(
+    study: StudySpec, final: Sequence[Planned], find_contenders: Callable[[], Collection[str]]
+) -> list[Planned]:
+    """List the further seeds of the candidates that lead, where there are two of them or more."""
+    seeds = further_seeds(study)
+    leading = find_contenders() if seeds else ()
+    if len(leading) < LEAST_CONTENDERS:
+        return []
+    each = {one.candidate: one for one in final if one.candidate in leading and not one.deterministic}
+    return [replace(one, seed=seed) for one in each.values() for seed in seeds]
+
+
+def _held(study: StudySpec, candidate: Planned) -> tuple[str, ...]:
+    entry: MethodBase | None = study.methods.get(candidate.method_name)
+    return () if entry is None else tuple(entry.grid)
