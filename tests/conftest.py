@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -128,3 +129,8 @@ def language_trial(tiny_data, ask_in_words, tmp_path_factory):
 
 def pytest_addoption(parser):
     parser.addoption("--write-golden", action="store_true", help="Write the golden losses anew.")
+
+
+def pytest_runtest_setup(item):
+    """Give each test whole tracebacks: the command line turns them off for its process, which is the tests' here."""
+    sys.tracebacklimit = 1000

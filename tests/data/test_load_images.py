@@ -258,7 +258,7 @@ def test_a_large_image_has_a_small_thumbnail(tmp_path):
     from whichtune.data.thumbnails import draw_thumbnail
     from whichtune.fetch.pictures import inspect_picture
 
-    for size, small in (((400, 200), (96, 48)), ((96, 96), (96, 96)), ((3, 700), (1, 96))):
+    for size, small in (((400, 200), (96, 48)), ((96, 96), (96, 96)), ((8, 700), (1, 96))):
         picture = inspect_picture(draw(tmp_path / "a.png", size=size))
         with Image.open(io.BytesIO(draw_thumbnail(picture))) as image:
             assert image.size == small
