@@ -33,8 +33,8 @@ from simulated import (
     misses,
 )
 
-from whichtune.stats.best import ERROR_ALIVE, bound_shortfalls, quantile
-from whichtune.stats.intervals import Estimate
+from whichtune.stats.best import ERROR_ALIVE, bound_shortfalls
+from whichtune.stats.intervals import Estimate, quantile
 
 OUT = Path("benchmarks/out/calibration.json")
 STUDIES, QUICK_STUDIES = 2000, 400

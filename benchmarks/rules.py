@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from simulated import Candidates, Design, draw_studies, in_chunks
 
-from whichtune.stats.best import ERROR_BOUND, bound_shortfalls, quantile
+from whichtune.stats.best import ERROR_BOUND, bound_shortfalls
+from whichtune.stats.intervals import quantile
 
 OUT = Path("benchmarks/out/rules.json")
 MARGIN = 0.02

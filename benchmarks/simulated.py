@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whichtune.stats.best import Gaps, bound_shortfalls, quantile
+from whichtune.stats.best import Gaps, bound_shortfalls
+from whichtune.stats.intervals import quantile
 from whichtune.stats.pseudo import f1_pseudo_values
 
 CHUNK = 12_000_000

@@ -14,8 +14,8 @@ import pytest
 from calibration import ANY, REALISTIC, Row, judge, limit, passes
 from simulated import Candidates, Design, draw_answers, draw_chances, draw_pairs, draw_pushes, draw_studies, misses
 
-from whichtune.stats.best import Gaps, bound_shortfalls, quantile
-from whichtune.stats.intervals import sample_candidate
+from whichtune.stats.best import Gaps, bound_shortfalls
+from whichtune.stats.intervals import quantile, sample_candidate
 from whichtune.stats.power import items_needed
 
 STUDIES = 400

@@ -25,10 +25,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from whichtune.stats.counting import Floats
-from whichtune.stats.intervals import CandidateSample, estimate_difference
+from whichtune.stats.intervals import CandidateSample, estimate_difference, quantile
 
 ERROR_ALIVE = 0.01
 """Error of ruling candidates out, and of the lower limits of shortfalls."""
@@ -115,9 +114,3 @@ def bound_shortfalls(gaps: Gaps) -> Limits:
         least=np.where(np.isinf(below), 0.0, np.maximum(below, 0.0)),
         bound=np.maximum(np.where(others, above, 0.0).max(axis=-1), 0.0),
     )
-
-
-def quantile(probability: float | Floats, df: Floats) -> Floats:
-    """Quantile of t, and of the normal where the degrees of freedom are infinite."""
-    finite = np.where(np.isinf(df), 1.0, df)
-    return np.where(np.isinf(df), special.ndtri(probability), special.stdtrit(finite, probability))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from whichtune.stats.best import ERROR_ALIVE, Shortfall, measure_shortfalls, smallest_promise
 from whichtune.stats.intervals import CandidateSample, Estimate, estimate_difference
-from whichtune.stats.power import Needs, items_needed, measure_needs, seeds_needed
+from whichtune.stats.power import Needs, find_rivals, gather_needs, measure_needs
 
 ERROR_BEATEN = 0.05
 """Error of saying that some candidate beats every baseline."""
@@ -107,12 +107,8 @@ def settle(samples: Sequence[CandidateSample], shortfalls: Sequence[Shortfall], 
     """Return what would settle whether a candidate is within the margin of the best, whichever its estimate says."""
     if own.estimate <= margin:
         return measure_needs(samples, shortfalls, own.name, margin)
-    named = {sample.name: sample for sample in samples}
-    rivals = [named[one.name] for one in shortfalls if one.alive and one.name != own.name]
-    error = ERROR_ALIVE / (len(samples) - 1)
-    items = [items_needed(rival, named[own.name], -margin, error=error) for rival in rivals]
-    seeds = [seeds_needed(rival, named[own.name], -margin, error=error) for rival in rivals]
-    return Needs(_most(items), _most(seeds))
+    ours, rivals = find_rivals(samples, shortfalls, own.name)
+    return gather_needs([(rival, ours) for rival in rivals], -margin, ERROR_ALIVE / (len(samples) - 1))
 
 
 def beats_baselines(others: Sequence[CandidateSample], baselines: Sequence[CandidateSample]) -> bool:
@@ -123,9 +119,3 @@ def beats_baselines(others: Sequence[CandidateSample], baselines: Sequence[Candi
 
 def _lower(difference: Estimate, error: float) -> float:
     return difference.value - difference.quantile(1 - error) * difference.standard_error
-
-
-def _most(found: Sequence[int | None]) -> int | None:
-    """Return the greatest need; None where there is none or one of them cannot be met."""
-    known = [each for each in found if each is not None]
-    return max(known) if known and len(known) == len(found) else None

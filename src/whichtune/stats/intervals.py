@@ -91,7 +91,7 @@ class Estimate:
 
     def quantile(self, probability: float) -> float:
         """Quantile of t at these degrees of freedom, of the normal where they are infinite."""
-        return float(special.ndtri(probability) if math.isinf(self.df) else special.stdtrit(self.df, probability))
+        return float(quantile(probability, self.df))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the two-sided interval at a level."""
@@ -163,6 +163,12 @@ def align(sample: CandidateSample, to: CandidateSample) -> Floats:
             remedy="only candidates of one test split can be compared; run the older ones again",
         )
     return sample.item_means[[sample.places[item] for item in to.ids]]
+
+
+def quantile(probability: float | Floats, df: float | Floats) -> Floats:
+    """Quantile of t, and of the normal where the degrees of freedom are infinite."""
+    finite = np.where(np.isinf(df), 1.0, df)
+    return np.where(np.isinf(df), special.ndtri(probability), special.stdtrit(finite, probability))
 
 
 def _estimate(value: float, between_items: float, samples: tuple[CandidateSample, ...]) -> Estimate:

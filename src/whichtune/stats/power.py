@@ -15,10 +15,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from scipy import special
-
 from whichtune.stats.best import ERROR_BOUND, Shortfall
-from whichtune.stats.intervals import CandidateSample, estimate_difference
+from whichtune.stats.intervals import CandidateSample, estimate_difference, quantile
 
 POWER = 0.8
 """Chance of settling the question that a plan aims at."""
@@ -40,11 +38,22 @@ def measure_needs(
     samples: Sequence[CandidateSample], shortfalls: Sequence[Shortfall], target: str, margin: float
 ) -> Needs:
     """Return what would show the target to be within the margin of every other candidate that could be the best."""
+    own, rivals = find_rivals(samples, shortfalls, target)
+    return gather_needs([(own, rival) for rival in rivals], margin, ERROR_BOUND / max(1, len(samples) - 1))
+
+
+def find_rivals(
+    samples: Sequence[CandidateSample], shortfalls: Sequence[Shortfall], name: str
+) -> tuple[CandidateSample, list[CandidateSample]]:
+    """Return the sample of a candidate, and those of all others that could be the best."""
     named = {sample.name: sample for sample in samples}
-    rivals = [named[one.name] for one in shortfalls if one.alive and one.name != target]
-    error = ERROR_BOUND / max(1, len(samples) - 1)
-    items = [items_needed(named[target], rival, margin, error=error) for rival in rivals]
-    seeds = [seeds_needed(named[target], rival, margin, error=error) for rival in rivals]
+    return named[name], [named[one.name] for one in shortfalls if one.alive and one.name != name]
+
+
+def gather_needs(pairs: Sequence[tuple[CandidateSample, CandidateSample]], margin: float, error: float) -> Needs:
+    """Return what would show the first of every pair to be less than the margin below the second."""
+    items = [items_needed(target, rival, margin, error=error) for target, rival in pairs]
+    seeds = [seeds_needed(target, rival, margin, error=error) for target, rival in pairs]
     return Needs(_most(items), _most(seeds))
 
 
@@ -135,11 +144,7 @@ class _Plan:
         spread += sum(((part.excess + part.flips / times) / count) ** 2 / (count - 1) for part, count in both)
         fewest = min([self.items * times, *trained]) - 1
         df = max(total**2 / spread, fewest) if spread > 0 else math.inf
-        return (_quantile(1 - error, df) + _quantile(power, df)) * math.sqrt(total)
-
-
-def _quantile(probability: float, df: float) -> float:
-    return float(special.ndtri(probability) if math.isinf(df) else special.stdtrit(df, probability))
+        return float((quantile(1 - error, df) + quantile(power, df)) * math.sqrt(total))
 
 
 def _smallest(start: int, settles: Callable[[int], bool]) -> int | None:
