@@ -6,12 +6,12 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from whichtune.records.folder import StudyFolder
-from whichtune.records.predictions import Predictions, read_predictions
+from whichtune.records.predictions import Predictions
 from whichtune.records.trial import TrialRecord
 from whichtune.report.figures import DASH
 from whichtune.report.model import AnswerRow, Comparison, Said
 from whichtune.report.sections import Section, TableSection
-from whichtune.report.stored import read_texts
+from whichtune.report.stored import read_table, read_texts
 
 CHARACTERS = 80
 """So much of an answer is shown; all of it stands in the JSON form and in the predictions."""
@@ -75,11 +75,10 @@ def _sign(character: str) -> str:
 def _first_tables(folder: StudyFolder, trials: Iterable[TrialRecord], split: str) -> dict[str, Predictions]:
     tables: dict[str, Predictions] = {}
     for one in trials:
-        path = folder.trial(one.id).predictions
-        if one.status == "finished" and one.candidate not in tables and path.is_file():
-            found = read_predictions(path, split)
-            if split in found:
-                tables[one.candidate] = found[split]
+        if one.status == "finished" and one.candidate not in tables:
+            table = read_table(folder, one.id, split)
+            if table is not None:
+                tables[one.candidate] = table
     return tables
 
 

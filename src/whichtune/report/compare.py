@@ -15,7 +15,7 @@ from functools import cached_property
 
 from whichtune.errors import RecordError
 from whichtune.records.folder import StudyFolder, TrialFolder
-from whichtune.records.predictions import Predictions, read_predictions
+from whichtune.records.predictions import Predictions
 from whichtune.records.trial import TrialRecord
 from whichtune.report.compare_model import Crossing, Scored, Setting, Side, Unpaired, Versus
 from whichtune.report.figures import count_of
@@ -24,7 +24,7 @@ from whichtune.report.model import MetricHead
 from whichtune.report.notes import flatten
 from whichtune.report.quality import SPLIT, describe_pair, list_metrics
 from whichtune.report.sentences import compare_models, need_third
-from whichtune.report.stored import read_columns
+from whichtune.report.stored import group_trials, read_columns, read_table
 from whichtune.spec.read import load_stored_study
 from whichtune.stats.intervals import CandidateSample
 from whichtune.stats.metrics import METRICS
@@ -65,10 +65,7 @@ class Opened:
     @cached_property
     def entries(self) -> dict[str, Entry]:
         """Candidates with predictions on the split."""
-        grouped: dict[str, list[TrialRecord]] = {}
-        for one in self.records:
-            if one.status == "finished" and self.split in one.scores:
-                grouped.setdefault(one.candidate, []).append(one)
+        grouped = group_trials(one for one in self.records if one.status == "finished" and self.split in one.scores)
         found = {name: self._read(name, trials) for name, trials in grouped.items()}
         return {name: entry for name, entry in found.items() if entry is not None}
 
@@ -103,8 +100,7 @@ class Opened:
         return collect_sample(entry.candidate, entry.tables, labels, metric)
 
     def _read(self, name: str, trials: Sequence[TrialRecord]) -> Entry | None:
-        paths = [self.folder.trial(one.id).predictions for one in trials]
-        tables = [read_predictions(path, self.split).get(self.split) if path.is_file() else None for path in paths]
+        tables = (read_table(self.folder, one.id, self.split) for one in trials)
         known = tuple(table for table in tables if table is not None)
         return Entry(name, tuple(trials), known) if len(known) == len(trials) else None
 

@@ -26,6 +26,7 @@ from whichtune.report.quality import (
 )
 from whichtune.report.scope import list_scope
 from whichtune.report.search import report_searches
+from whichtune.report.stored import group_trials
 from whichtune.report.verdict import Case, count_waiting, judge, list_untaken
 from whichtune.spec.read import load_stored_study
 
@@ -39,7 +40,7 @@ def compare_study(folder: StudyFolder, split: str = SPLIT, answers: int = 0, by:
     study, _ = load_stored_study(folder.spec)
     trials, plan = folder.read_trials(), folder.read_plan()
     metrics = list_metrics(trials, split)
-    grouped = _by_candidate(trials)
+    grouped = group_trials(trials)
     kinds = find_kinds(folder, study.task.kind, by)
     evidence = {name: gather_evidence(folder, own, split, kinds) for name, own in grouped.items()}
     probes = folder.read_probes()
@@ -135,13 +136,6 @@ def _tabulate(
         if known and metric is not None:
             found.append(tabulate_types(one, known, metric, bars))
     return found
-
-
-def _by_candidate(trials: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]:
-    grouped: dict[str, list[TrialRecord]] = {}
-    for one in trials:
-        grouped.setdefault(one.candidate, []).append(one)
-    return grouped
 
 
 def _describe(

@@ -12,6 +12,7 @@ from whichtune.report.limits import find_breaches
 from whichtune.report.model import CandidateRow
 from whichtune.report.pricing import Spending, measured_alone
 from whichtune.report.quality import Evidence, gather_evidence, list_metrics
+from whichtune.report.stored import group_trials
 from whichtune.spec.verdict import LimitsSpec
 from whichtune.stats.best import measure_shortfalls
 
@@ -26,9 +27,7 @@ def find_contenders(folder: StudyFolder, trials: Sequence[TrialRecord], limits: 
     None where fewer than two have scores to compare. Nothing of the test split is read.
     """
     metric = next(iter(list_metrics(trials, CHOSEN_ON)), None)
-    grouped: dict[str, list[TrialRecord]] = {}
-    for one in trials:
-        grouped.setdefault(one.candidate, []).append(one)
+    grouped = group_trials(trials)
     evidence = {name: gather_evidence(folder, own, CHOSEN_ON) for name, own in grouped.items()}
     samples = {
         name: one.samples[metric.name]

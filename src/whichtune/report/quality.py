@@ -11,12 +11,13 @@ from statistics import fmean, stdev
 import numpy as np
 
 from whichtune.records.folder import StudyFolder
-from whichtune.records.predictions import Predictions, read_predictions
+from whichtune.records.predictions import Predictions
 from whichtune.records.trial import MetricValue, TrialRecord
 from whichtune.report.by_type import Kinds, sample_types
 from whichtune.report.figures import format_amount, format_score
 from whichtune.report.groups import GroupScores, group_metric_of, sample_groups
 from whichtune.report.model import MetricHead, PairRow, Quality
+from whichtune.report.stored import read_table
 from whichtune.stats.intervals import CandidateSample, estimate_single
 from whichtune.stats.metrics import METRICS
 from whichtune.stats.pairs import Pair, compare_pair, margin_amount, phrase
@@ -74,8 +75,7 @@ def gather_evidence(
         return evidence
     tables: list[Predictions] = []
     for one in evidence.trials:
-        path = folder.trial(one.id).predictions
-        table = read_predictions(path, split).get(split) if path.is_file() else None
+        table = read_table(folder, one.id, split)
         if table is None:
             evidence.reason = f"no {split} predictions of trial {one.id} on disk"
             return evidence

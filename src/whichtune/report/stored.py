@@ -1,8 +1,8 @@
-"""What a study's examples hold beside their ids, read back without their source."""
+"""What a study keeps on disk, read back: predictions of its trials, columns of its examples."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +10,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from whichtune.records.folder import StudyFolder
+from whichtune.records.predictions import Predictions, read_predictions
+from whichtune.records.trial import TrialRecord
+
+
+def group_trials(trials: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
+    """Return the trials of each candidate, candidates and trials in the order given."""
+    grouped: dict[str, list[TrialRecord]] = {}
+    for one in trials:
+        grouped.setdefault(one.candidate, []).append(one)
+    return grouped
+
+
+def read_table(folder: StudyFolder, trial: str, split: str) -> Predictions | None:
+    """Return what a trial predicted on a split; None where its file is gone or holds nothing of it."""
+    path = folder.trial(trial).predictions
+    return read_predictions(path, split).get(split) if path.is_file() else None
 
 
 def read_columns(folder: StudyFolder, names: Sequence[str], split: str | None = None) -> Mapping[str, list[Any]]:

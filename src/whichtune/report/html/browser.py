@@ -9,10 +9,10 @@ from typing import Any
 
 from whichtune.errors import InputError, did_you_mean
 from whichtune.records.folder import StudyFolder
-from whichtune.records.predictions import Predictions, read_predictions
+from whichtune.records.predictions import Predictions
 from whichtune.report.figures import count_of, enumerate_words
 from whichtune.report.model import CandidateRow, Comparison
-from whichtune.report.stored import read_columns
+from whichtune.report.stored import read_columns, read_table
 from whichtune.report.verdict_model import Verdict
 
 ROWS = 20_000
@@ -111,8 +111,7 @@ def choose_candidates(comparison: Comparison, verdict: Verdict | None, asked: Se
 
 
 def _read_tables(folder: StudyFolder, row: CandidateRow, split: str) -> list[Predictions]:
-    paths = (folder.trial(trial).predictions for trial in row.trial_ids)
-    found = (read_predictions(path, split).get(split) for path in paths if path.is_file())
+    found = (read_table(folder, trial, split) for trial in row.trial_ids)
     return [table for table in found if table is not None]
 
 
