@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +12,7 @@ import typer
 from whichtune.cli.places import RUNS
 
 if TYPE_CHECKING:
+    from whichtune.cli.progress import PlainLines
     from whichtune.spec.study import StudySpec
     from whichtune.study.run import StudyOutcome
 
@@ -38,17 +41,26 @@ def run(
 
 def watch_study(spec: StudySpec, runs: Path, *, scale: str | None = None, as_json: bool = False) -> StudyOutcome:
     """Run a study with its progress on stderr; an interrupt ends the program and says how to go on."""
+    from whichtune.study.run import run_study
+
+    with watching("the same command goes on where it was", as_json=as_json) as watcher:
+        return run_study(spec, runs, watcher, scale=scale)
+
+
+@contextmanager
+def watching(stopped: str, *, as_json: bool) -> Generator[PlainLines]:
+    """Yield what shows progress on stderr; an interrupt ends the program and says what that means."""
     from rich.console import Console
 
     from whichtune.cli.progress import LiveBars, PlainLines, make_progress
-    from whichtune.study.run import run_study
 
     console = Console(stderr=True)
     try:
         if console.is_terminal and not as_json:
             with make_progress(console) as progress:
-                return run_study(spec, runs, LiveBars(console, progress), scale=scale)
-        return run_study(spec, runs, PlainLines(console), scale=scale)
+                yield LiveBars(console, progress)
+        else:
+            yield PlainLines(console)
     except KeyboardInterrupt:
-        typer.echo("whichtune: stopped; the same command goes on where it was", err=True)
+        typer.echo(f"whichtune: stopped; {stopped}", err=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from whichtune.cli.places import RUNS
-from whichtune.cli.running import INTERRUPTED
+from whichtune.cli.running import watching
 from whichtune.cli.using import find_model
 
 if TYPE_CHECKING:
-    from whichtune.records.folder import TrialFolder
     from whichtune.records.outcomes import Difference
     from whichtune.study.verifying import Verification
 
@@ -30,30 +29,16 @@ def verify(
     """Run a finished trial again from its record: equal outcome, within the measured noise, or not (exit code 1)."""
     from rich.console import Console
 
-    found = watch(find_model(trial, runs), as_json=as_json)
+    from whichtune.study.verifying import verify as run_again
+
+    folder = find_model(trial, runs)
+    with watching("nothing was changed", as_json=as_json) as watcher:
+        found = run_again(folder, watcher)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
     else:
         render_verification(found, Console())
     raise typer.Exit(1 if found.outcome == "different" else 0)
-
-
-def watch(folder: TrialFolder, *, as_json: bool) -> Verification:
-    """Verify with the progress on stderr; an interrupt ends the program and leaves nothing behind."""
-    from rich.console import Console
-
-    from whichtune.cli.progress import LiveBars, PlainLines, make_progress
-    from whichtune.study.verifying import verify as run_again
-
-    console = Console(stderr=True)
-    try:
-        if console.is_terminal and not as_json:
-            with make_progress(console) as progress:
-                return run_again(folder, LiveBars(console, progress))
-        return run_again(folder, PlainLines(console))
-    except KeyboardInterrupt:
-        typer.echo("whichtune: stopped; nothing was changed", err=True)
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def render_verification(found: Verification, console: Any) -> None:

@@ -29,6 +29,9 @@ from whichtune.study.stages import (
     next_trials,
 )
 
+ENDED = ("finished", "unsupported", "pruned")
+"""States of trials that are not run again."""
+
 
 class Teller(Protocol):
     """Told how the course goes on."""
@@ -76,7 +79,9 @@ class Course:
                 found = find_finished(self.desk.folder, planned, trial_id(identity))
                 if found is None:
                     self._write_plan(asked[place:], identities[place:])
-                    told = told or staged or self._tell_changes()
+                    if not staged and not told:
+                        self._tell_changes()
+                    told = True
                 self.teller.on_trial(planned, start + place, total)
                 record = found or execute(self.desk, planned, identity, self._halting(planned))
                 self.teller.on_trial_end(record, found=found is not None)
@@ -159,13 +164,12 @@ class Course:
                 log.candidates.append(found.model_copy(update={"trials": ids}))
         write_text(path, log.model_dump_json(indent=1))
 
-    def _tell_changes(self) -> bool:
+    def _tell_changes(self) -> None:
         """Say that trials of earlier settings or data are no longer part of the study."""
         left = self.desk.folder.count_outside()
         if left:
             told = f"settings or data have changed: {left} earlier trials stay on disk but leave the comparison"
             self.teller.on_note(told)
-        return True
 
 
 def require_distinct_entries(desk: Desk, known: Fingerprints) -> None:
@@ -183,7 +187,7 @@ def find_finished(folder: StudyFolder, planned: Planned, identifier: str) -> Tri
     if not trial.record.is_file():
         return None
     record = trial.read()
-    if record.status not in ("finished", "unsupported", "pruned"):
+    if record.status not in ENDED:
         return None
     names = {
         "candidate": planned.candidate,

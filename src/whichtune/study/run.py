@@ -27,7 +27,7 @@ from whichtune.spec.digest import digest
 from whichtune.spec.read import load_stored_study
 from whichtune.spec.study import StudySpec
 from whichtune.spec.write import dump_study
-from whichtune.study.course import Course
+from whichtune.study.course import ENDED, Course
 from whichtune.study.execute import Desk, rehearse
 from whichtune.study.plan import Fingerprints, Planned, name_load, plan_study
 from whichtune.study.probes import Probes
@@ -37,7 +37,6 @@ from whichtune.study.subprocesses import Checker
 from whichtune.tasks import build_task
 from whichtune.trackers.crew import Crew, tracking
 
-ENDED = ("finished", "unsupported", "pruned")
 ANSWERS = {NonFiniteError.__name__, DoesNotFitError.__name__}
 """What a search trial may end with as an answer."""
 
