@@ -19,7 +19,7 @@ demo: setup
 	$(BIN)/whichtune run studies/offline/quickstart.yaml
 
 twins: setup
-	set -e; for study in tweets nli ranks summaries prompt-styles word-problems nli-qlora digits easy-vqa shared-rate; do $(BIN)/whichtune run studies/offline/$$study.yaml --scale small; done
+	set -e; for study in tweets nli ranks summaries prompt-styles word-problems nli-qlora digits easy-vqa shared-rate forgetting; do $(BIN)/whichtune run studies/offline/$$study.yaml --scale small; done
 
 test: setup
 	$(BIN)/python -m pytest

@@ -16,6 +16,7 @@ BENCHES = (
     "frozen_head.py",
     "embedding_rate.py",
     "image_stream.py",
+    "advise.py",
 )
 
 

@@ -22,6 +22,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST_VALUE = 200
+"""Characters of a value that a message holds."""
+
 
 class WhichtuneError(Exception):
     """Any failure that whichtune expects and explains."""
@@ -100,12 +103,17 @@ class AdapterError(TrialError):
 
 def sentence(thing: str, value: object = None, allowed: str = "", remedy: str = "") -> str:
     """Put a fault into the one form all messages share: thing, value, allowed, remedy."""
-    parts = [thing if value is None else f"{thing}: got {value!r}"]
+    parts = [thing if value is None else f"{thing}: got {cut_value(repr(value))}"]
     if allowed:
         parts.append(f"allowed: {allowed}")
     if remedy:
         parts.append(remedy)
     return "; ".join(parts)
+
+
+def cut_value(text: str) -> str:
+    """Keep the beginning of a value that is too long for a message."""
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text):,} characters)"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

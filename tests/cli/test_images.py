@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from whichtune.cli.sniff import sniff, sniff_images, sniff_questions
 from whichtune.cli.starter import write_starter
-from whichtune.errors import DataError
+from whichtune.errors import DataError, ModelError
 from whichtune.records.folder import StudyFolder
 from whichtune.spec.read import load_stored_study, read_study
 
@@ -206,10 +207,12 @@ def test_init_on_a_folder_and_a_table(whichtune, photos, place):
     assert read_study(place / "s.yaml", scale="small").seeds == (1,)
     table = place / "rows.csv"
     table.write_text("shown,is\n" + "".join(f"photos/{place}.jpg,{'ab'[place % 2]}\n" for place in range(20)))
-    write_starter(table, "minilm", place / "t.yaml")
+    write_starter(table, None, place / "t.yaml")
     study = read_study(place / "t.yaml")
     assert (study.backbones["main"].kind, study.data.columns.image) == ("dinov2-small", "shown")
     assert study.data.columns.label == "is"
+    with pytest.raises(ModelError, match=r"minilm reads texts, and the rows are images; .*name `dinov2-small`"):
+        write_starter(table, "minilm", place / "v.yaml")
     assert "the model is named twice" in whichtune("init", table, "minilm", "--model", "minilm", "--out", "u.yaml").told
 
 
@@ -226,6 +229,13 @@ def test_methods_that_a_family_has_no_place_for_are_left_out(photos, place, mode
     write_starter(photos, model, place / "s.yaml")
     every = {"majority", "frozen-features", "last-layers", "lora", "prompt-tuning", "full"}
     assert set(read_study(place / "s.yaml").methods) == every - left_out
+
+
+def test_a_folder_of_one_class_is_refused_as_a_run_would(photos, place):
+    shutil.copytree(photos / "day", place / "single" / "day")
+    with pytest.raises(DataError, match="one class folder only: got 'day'; allowed: two or more; give each class"):
+        write_starter(place / "single", None, place / "s.yaml")
+    assert not (place / "s.yaml").exists()
 
 
 def test_a_table_of_texts_is_none_of_images(place):

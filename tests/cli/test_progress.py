@@ -1,5 +1,6 @@
-from whichtune.cli.progress import describe_data
+from whichtune.cli.progress import describe_data, describe_end
 from whichtune.data.examples import DataReport
+from whichtune.records.trial import MetricValue, SplitScores, TrialRecord
 
 
 def test_rows_are_shown_by_label_where_there_are_labels():
@@ -11,3 +12,20 @@ def test_rows_are_shown_by_label_where_there_are_labels():
 def test_rows_are_shown_by_number_where_gold_are_texts():
     lines = describe_data(DataReport("made", {}, rows={"train": 30, "test": 8}, notes=("odd",)))
     assert lines == ["data: made", "  train: 30 rows", "  test: 8 rows", "  odd"]
+
+
+def ended(**splits):
+    of = {"name": "accuracy", "direction": "higher", "unit": "share"}
+    scores = {
+        split: SplitScores(rows=10, metrics=[MetricValue(**of, value=value)], predicted_labels=2)
+        for split, value in splits.items()
+    }
+    blank = {"id": "a", "study": "s", "candidate": "c", "method": "c", "kind": "lora", "baseline": False, "seed": 1}
+    record = TrialRecord(**blank, status="finished", identity={}, started_at="2026-01-01T00:00:00+00:00", settings={})
+    return record.model_copy(update={"scores": scores, "wall_seconds": 2.5})
+
+
+def test_the_end_of_a_trial_tells_no_test_score():
+    assert describe_end(ended(validation=0.75, test=0.25), found=False) == "validation accuracy 0.7500 (2.5 s)"
+    assert describe_end(ended(test=0.25), found=False) == "done (2.5 s)"
+    assert describe_end(ended(test=0.25), found=True) == "done (finished before)"

@@ -13,7 +13,9 @@ from whichtune.spec.methods import HypothesisOnlySpec, LeadSpec, MethodSpec, Que
 from whichtune.spec.peft import PeftSpec
 from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.read import read_study
+from whichtune.spec.search import SearchSpec
 from whichtune.spec.training import TrainingSpec
+from whichtune.spec.verdict import LimitsSpec
 from whichtune.spec.zero_shot import ZeroShotSpec
 
 LEFT_OUT = {HypothesisOnlySpec, LeadSpec, PeftSpec, PromptingSpec, QuestionOnlySpec, ZeroShotSpec}
@@ -216,7 +218,7 @@ QUESTIONS = [f"There are {place} films. How many seats are needed for two people
 @pytest.mark.parametrize("answer", ["highlights", "summary"])
 def test_articles_and_summaries_become_a_study_of_a_language_model(tmp_path, answer):
     columns = {"id": [f"x{place}" for place in range(60)], "article": ARTICLES, answer: SUMMARIES}
-    text = write_starter(write_columns(tmp_path / "news.csv", columns), "minilm", tmp_path / "s.yaml")
+    text = write_starter(write_columns(tmp_path / "news.csv", columns), None, tmp_path / "s.yaml")
     for scale in (None, "small"):
         spec = read_study(tmp_path / "s.yaml", scale=scale)
         assert spec.task.kind == "summarization"
@@ -232,7 +234,7 @@ def test_articles_and_summaries_become_a_study_of_a_language_model(tmp_path, ans
 
 def test_questions_with_numbers_become_a_study_of_a_language_model(tmp_path):
     columns = {"nr": range(60), "question": QUESTIONS, "answer": [2 * place for place in range(60)]}
-    write_starter(write_columns(tmp_path / "sums.csv", columns), "minilm", tmp_path / "s.yaml")
+    write_starter(write_columns(tmp_path / "sums.csv", columns), None, tmp_path / "s.yaml")
     spec = read_study(tmp_path / "s.yaml")
     assert spec.task.kind == "question-answering-by-prompt"
     assert (spec.data.columns.text, spec.data.columns.label) == ("question", "answer")
@@ -315,3 +317,36 @@ def test_it_loads_neither_torch_nor_yaml():
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+def test_search_and_limits_are_offered_as_comments_that_can_be_taken_in(reviews, tmp_path):
+    out = tmp_path / "s.yaml"
+    text = write_starter(reviews, "minilm", out)
+    assert read_study(out).search is None
+    out.write_text(text.replace("# search: {", "search: {").replace("# limits: {", "limits: {"), encoding="utf-8")
+    study = read_study(out)
+    assert study.search == SearchSpec()
+    assert set(study.limits.given()) == set(LimitsSpec.model_fields)
+
+
+def test_one_label_is_refused_as_a_run_would(tmp_path):
+    path = tmp_path / "one.csv"
+    path.write_text("text,label\n" + "".join(f"a fine day number {place},good\n" for place in range(30)))
+    with pytest.raises(DataError, match=r"one label in `label` only: got 'good'; allowed: two or more"):
+        write_starter(path, None, tmp_path / "s.yaml", text="text", label="label")
+    assert not (tmp_path / "s.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "answer", "told"),
+    [
+        ("minilm", "summary", r"minilm writes nothing, and the answers in `summary` are texts; .*name `smollm2`"),
+        ("dinov2-small", "label", r"dinov2-small reads images, and the rows are texts; .*name `minilm`"),
+    ],
+)
+def test_a_built_in_model_that_cannot_read_the_rows_is_refused(tmp_path, model, answer, told):
+    values = SUMMARIES if answer == "summary" else LABELS * 20
+    path = write_columns(tmp_path / "a.csv", {"text": ARTICLES, answer: values})
+    with pytest.raises(ModelError, match=told):
+        write_starter(path, model, tmp_path / "s.yaml")
+    write_starter(path, None, tmp_path / "s.yaml")

@@ -90,3 +90,26 @@ def test_a_folder_in_the_place_of_a_file_is_named(maker, tmp_path, monkeypatch, 
         main()
     assert ended.value.code == 2
     assert f"whichtune: {tmp_path}: Is a directory" in capsys.readouterr().err
+
+
+def test_a_dash_prints_the_page(call, tmp_path):
+    call("--html", tmp_path / "a.html")
+    assert call("--html", "-") == (tmp_path / "a.html").read_text(encoding="utf-8") + "\n"
+    assert call("--html", "-", "--svg", tmp_path / "a.svg").endswith("</html>\n")
+    assert call("--csv", "--out", "-") == call("--csv")
+
+
+@pytest.mark.parametrize("option", ["--html", "--out", "--svg", "--png", "--pdf"])
+def test_a_file_in_no_folder_is_refused_before_any_work(call, option, tmp_path):
+    with pytest.raises(InputError, match=r"a file in a folder that is there; .* is not there; `mkdir -p"):
+        call(option, tmp_path / "reprots" / "a")
+    assert not (tmp_path / "reprots").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is no folder"):
+        call(option, tmp_path / "file" / "a")
+
+
+def test_a_picture_is_not_printed(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"--png: got '-'; allowed: a file"):
+        call("--png", "-")

@@ -192,3 +192,20 @@ def test_a_search_that_has_not_ended_is_shown_as_far_as_it_is(maker):
     comparison = compare_study(maker.folder)
     assert comparison.candidates == []
     assert comparison.search.rows == []
+
+
+def test_units_are_the_metric_s_own_where_no_trial_is_left_on_disk(searched):
+    folder = searched()
+    before = compare_study(folder)
+    for path in folder.path.glob("trials/*/trial.json"):
+        path.unlink()
+    after = compare_study(folder)
+    assert before.search is not None
+    assert after.search is not None
+    assert [row.score for row in after.search.rows] == [row.score for row in before.search.rows]
+    (told,) = [line for line in render_markdown(before).splitlines() if "| lora@minilm | learning" in line][:1]
+    (left,) = [line for line in render_markdown(after).splitlines() if "| lora@minilm | learning" in line][:1]
+    assert left.split("|")[3] == told.split("|")[3]
+    assert after.search.remarks[0].endswith("no longer on disk: no scores of theirs")
+    untold = ("Budget", "Equal", "lora@minilm: no search")
+    assert not [one for one in after.search.remarks if one.startswith(untold)]

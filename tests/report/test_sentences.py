@@ -103,6 +103,16 @@ def form_of(sentence: str) -> int:
             9,
             "No candidate is within the limits; the nearest is a, over latency_ms by an amount that was not measured.",
         ),
+        (
+            sentences.miss_costs({"not probed": ["a@m"]}),
+            10,
+            "Cost unknown: a@m (not probed): it may be cheaper or dearer than any other.",
+        ),
+        (
+            sentences.miss_costs({"not probed": ["a", "b"], "no steps": ["c"]}),
+            10,
+            "Cost unknown: a, b (not probed); c (no steps): each may be cheaper or dearer than any other.",
+        ),
     ],
 )
 def test_each_sentence_reads_as_documented(sentence, number, said) -> None:

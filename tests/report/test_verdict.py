@@ -101,6 +101,30 @@ def test_nothing_is_the_cheapest_where_no_cost_is_known(study) -> None:
     assert "lora@minilm, full@minilm (" in told or "full@minilm, lora@minilm (" in told
 
 
+def test_a_candidate_of_unknown_cost_is_named_beside_the_cheapest(study) -> None:
+    study.put("lora@minilm", 0.85, step_seconds=0.2)
+    study.put("full@minilm", 0.85, step_seconds=0.3)
+    study.put("last-layers@minilm", 0.6)
+    for name in ("full-minilm", "last-layers-minilm"):
+        probe = json.loads(study.folder.probe(name).read_text())
+        probe["alone"] |= {"peak_bytes": None, "unmeasured": {"peak_bytes": "the kernel resets no peak"}}
+        study.folder.probe(name).write_text(json.dumps(probe))
+    study.write_spec(cost={"axis": "peak_bytes"}, margin=5)
+    comparison = compare_study(study.folder)
+    assert comparison.verdict is not None
+    assert comparison.verdict.recommended == "lora@minilm"
+    told = "Cost unknown: full@minilm (the kernel resets no peak): it may be cheaper or dearer than any other."
+    assert comparison.verdict.sentences[1] == told  # last-layers is shown to be too far below to matter
+    text = render_markdown(comparison)
+    assert "full@minilm: cost unknown: the kernel resets no peak; it stands last" in text
+    study.write_spec(margin=5)
+    again = verdict_of(study)
+    assert not [one for one in again.sentences if one.startswith("Cost unknown")]
+    (peak,) = [one for one in again.other_axes if one.said == "peak memory"]
+    assert (peak.candidate, peak.unpriced) == ("lora@minilm", ["full@minilm"])
+    assert "(cost unknown: full@minilm)" in render_markdown(compare_study(study.folder))
+
+
 def test_no_verdict_over_the_rest_where_predictions_are_lost(study) -> None:
     study.put("lora@minilm", 0.85, step_seconds=0.2)
     study.put("full@minilm", 0.95, step_seconds=0.3)

@@ -13,6 +13,7 @@ from whichtune.stats.decision import (
     Option,
     beats_baselines,
     choose,
+    find_unpriced,
     is_priced,
     reach_decision,
     settle,
@@ -90,6 +91,14 @@ def test_an_unknown_cost_is_the_dearest() -> None:
     assert not decision.dearer_only
     assert not is_priced(options((good, None), (other, None)), shortfalls, 0.05)
     assert is_priced(options((good, None), (other, 1.0)), shortfalls, 0.05)
+
+
+def test_only_what_may_be_good_enough_is_missed_where_its_cost_is_unknown() -> None:
+    best, other, poor, broken = make("best", 0.8), make("other", 0.8), make("poor", 0.5), make("broken", 0.8)
+    listed = [*options((best, 1.0), (other, None), (poor, None)), Option(broken, None, sound=False)]
+    decision = reach_decision(listed, 0.05)
+    assert find_unpriced(listed, decision.shortfalls, 0.05) == ["other"]
+    assert find_unpriced(listed, decision.shortfalls, 0.9) == ["other", "poor"]
 
 
 def test_nothing_is_cheaper_than_an_unknown_cost() -> None:

@@ -86,10 +86,19 @@ def test_a_table_names_images_beside_it(shown, tmp_path):
     inside = Wanted(image="image", image_root=shown)
     assert read_rows(path, inside, Reading(), two=False).left_out == {"no-image-file": 3, "empty": 1}
     path.write_text("image,text\n../x.png,a\n")
-    with pytest.raises(DataError, match=r"rows\.csv:2: the image leads out of the folder"):
+    with pytest.raises(DataError, match=r"rows\.csv:2: the image leads out of the folder .*set `--image-root` to"):
         read_rows(path, both, Reading(), two=False)
     with pytest.raises(DataError, match=r"has no column `picture`; allowed: image, text; .*name it with `--image`"):
         read_rows(path, Wanted(image="picture"), Reading(), two=False)
+
+
+def test_an_image_alone_is_no_row_of_a_trial_that_reads_texts_too(shown):
+    asked = r"reads an image and a text in every row; allowed: a table with columns `image` and `question`"
+    for path in (shown / "cat" / "0.png", shown):
+        with pytest.raises(DataError, match=asked):
+            read_rows(path, Wanted(text="question", image="image"), Reading(), two=False)
+    with pytest.raises(DataError, match=r"0\.png is an image, and the trial reads texts; give a table"):
+        read_rows(shown / "cat" / "0.png", Wanted(), Reading(), two=False)
 
 
 def test_a_folder_is_no_file_of_texts(shown):

@@ -13,6 +13,7 @@ import sys
 import typer
 
 from whichtune.cli import (
+    advising,
     checks,
     comparing,
     counting,
@@ -37,6 +38,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("init")(checks.init)
+app.command("advise")(advising.advise)
 app.command("run")(running.run)
 app.command("report")(reading.report)
 app.command("compare")(comparing.compare)

@@ -11,7 +11,10 @@ import typer
 def init(
     data: Annotated[Path, typer.Argument(help="A data file (CSV, TSV, JSONL or Parquet), or a folder of images.")],
     model: Annotated[
-        str | None, typer.Argument(help="A model: `minilm`, `dinov2-small`, a folder, or a name on the hub.")
+        str | None,
+        typer.Argument(
+            help="A model: a folder, a name on the hub, or a built-in one; chosen by the rows when left out."
+        ),
     ] = None,
     *,
     backbone: Annotated[str | None, typer.Option("--model", help="The same, as an option.")] = None,
@@ -22,14 +25,16 @@ def init(
     image: Annotated[str | None, typer.Option(help="Column of paths of images.")] = None,
 ) -> None:
     """Write a commented study file from a data file or a folder of images, and a model."""
+    from whichtune.cli.places import require_place
     from whichtune.cli.starter import write_starter
     from whichtune.errors import SpecError
 
     if image is not None and (text is not None or pair is not None):
         raise SpecError("--image and --text: `init` writes studies of images or of texts", remedy="leave one out")
+    require_place("--out", out, text=False)
     if model is not None and backbone is not None:
         raise SpecError("the model is named twice", value=backbone, remedy="leave `--model` out")
-    typer.echo(write_starter(data, model or backbone or "minilm", out, text=text, label=label, pair=pair, image=image))
+    typer.echo(write_starter(data, model or backbone, out, text=text, label=label, pair=pair, image=image))
 
 
 def doctor(

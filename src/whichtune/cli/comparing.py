@@ -54,7 +54,7 @@ def open_side(name: str, runs: Path, split: str) -> Opened:
         if (path / "study.yaml").is_file():
             return open_study(name, StudyFolder(path), split)
     try:
-        return open_trial(name, find_trial(name, runs), split)
+        trial = find_trial(name, runs)
     except RecordError as error:
         if error.allowed:
             raise
@@ -64,3 +64,4 @@ def open_side(name: str, runs: Path, split: str) -> Opened:
             allowed=f"a folder with study.yaml, or the beginning of a trial's id under {runs}",
             remedy="`whichtune list` shows the studies, `whichtune report STUDY` the ids",
         ) from error
+    return open_trial(name, trial, split)

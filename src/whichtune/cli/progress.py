@@ -93,14 +93,16 @@ def make_progress(console: Console) -> Progress:
 
 
 def describe_end(record: TrialRecord, *, found: bool) -> str:
-    """Say in a few words how a trial ended."""
+    """Say in a few words how a trial ended; its test scores wait for the last training of the study."""
     if record.failure is not None:
         return f"{record.status}: {record.failure.message}"
-    split = "test" if "test" in record.scores else "validation"
-    first = record.scores[split].metrics[0]
-    value = "undefined" if first.value is None else f"{first.value:.4f}"
     when = "finished before" if found else f"{record.wall_seconds or 0:.1f} s"
-    return f"{'' if split == 'test' else f'{split} '}{first.name} {value} ({when})"
+    scores = record.scores.get("validation")
+    if scores is None or not scores.metrics:
+        return f"done ({when})"
+    first = scores.metrics[0]
+    value = "undefined" if first.value is None else f"{first.value:.4f}"
+    return f"validation {first.name} {value} ({when})"
 
 
 def describe_data(report: DataReport) -> list[str]:

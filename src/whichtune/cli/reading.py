@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from whichtune.cli.places import RUNS
-from whichtune.cli.report_files import Files, write_files
+from whichtune.cli.places import RUNS, STDOUT, require_place
+from whichtune.cli.report_files import Files, read_comparison, write_files
 from whichtune.errors import InputError, RecordError, did_you_mean
 from whichtune.report.view import View
 
@@ -26,7 +27,9 @@ PAGE_COLUMNS = 100
 AsJson = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="The same as --format csv.")]
 AsLatex = Annotated[bool, typer.Option("--latex", help="The same as --format latex.")]
-Html = Annotated[Path | None, typer.Option(help="Write one page that opens offline: charts, tables, examples.")]
+Html = Annotated[
+    Path | None, typer.Option(help="Write one page that opens offline: charts, tables, examples; `-`: print it.")
+]
 Browse = Annotated[list[str] | None, typer.Option(help="A candidate for the page's example browser; repeatable.")]
 Figure = Annotated[
     str, typer.Option(help="For --svg, --png, --pdf: quality, learning, sizes, sensitivity, budget or ledger.")
@@ -37,6 +40,17 @@ Choose = Annotated[
 Svg = Annotated[Path | None, typer.Option(help="Write the figure as SVG.")]
 Png = Annotated[Path | None, typer.Option(help="Write the figure as PNG.")]
 Pdf = Annotated[Path | None, typer.Option(help="Write the figure as PDF.")]
+Weigh = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="What if: margin=3, cost.axis=peak_bytes or limits.peak_gb=8 in this report alone; repeatable.",
+    ),
+]
+Partial = Annotated[
+    bool,
+    typer.Option("--partial", help="Show test scores before all trainings are in; counts as a use of the test rows."),
+]
 
 
 def report(  # noqa: PLR0917 - options, by name at the command line
@@ -69,14 +83,17 @@ def report(  # noqa: PLR0917 - options, by name at the command line
     candidate: Annotated[
         str | None, typer.Option(help="Whose confusion to show; the best one's, baselines apart, unless named.")
     ] = None,
+    settings: Weigh = None,
+    partial: Partial = False,
 ) -> None:
     """Compare a study's candidates: quality beside every cost, with intervals."""
     forms = [name for name, asked in (("json", as_json), ("csv", as_csv), ("latex", as_latex)) if asked] or [form]
     if len(forms) > 1:
         raise InputError("--" + " --".join(forms), allowed="one form at a time", remedy="run `report` once for each")
-    view = View(split, answers, by, confusion, candidate)
+    view = View(split, answers, by, confusion, candidate, partial, tuple(settings or ()))
     check_view(forms[0], view)
     pictures = {kind: path for kind, path in (("svg", svg), ("png", png), ("pdf", pdf)) if path is not None}
+    require_places({"out": out, "html": html, **pictures})
     files = Files(html, tuple(browse or ()), figure, tuple(choose or ()), pictures)
     if html is not None or pictures:
         write_files(study, files, view)
@@ -88,8 +105,17 @@ def report(  # noqa: PLR0917 - options, by name at the command line
         print_comparison(study, forms[0], out, view, tuple(browse or ()))
 
 
+def require_places(asked: Mapping[str, Path | None]) -> None:
+    """Refuse files in folders that are not there; only text is printed in place of a file."""
+    for option, path in asked.items():
+        if path is not None:
+            require_place(f"--{option}", path, text=option in {"out", "html"})
+
+
 def check_view(form: str, view: View) -> None:
     """Refuse a form that there is not, and what a form cannot show."""
+    if view.partial and view.split != "test":
+        raise InputError("--partial", value=f"with --split {view.split}", allowed="with the test split")
     if form not in FORMS:
         raise InputError("--format", value=form, allowed=", ".join(FORMS), remedy=did_you_mean(form, FORMS))
     if view.split not in SPLITS:
@@ -151,22 +177,14 @@ def print_comparison(
     from rich.console import Console
 
     from whichtune.fetch.atomic import write_text
-    from whichtune.records.folder import find_study
-    from whichtune.report.comparison import compare_study
-    from whichtune.report.confusion import read_confusion
-    from whichtune.report.contact_sheet import add_sheet
     from whichtune.report.csv_table import render_csv, render_pairs_csv
     from whichtune.report.html.page import render_page
     from whichtune.report.latex import render_latex
     from whichtune.report.markdown import render_markdown
     from whichtune.report.terminal import render_terminal
 
-    folder = find_study(study)
-    comparison = compare_study(folder, view.split, view.answers, view.by)
-    if view.confusion:
-        comparison.confusion = read_confusion(folder, comparison, view.candidate)
-        add_sheet(folder, comparison.confusion, view.split)
-    if form == "terminal" and out is None:
+    folder, comparison = read_comparison(study, view)
+    if form == "terminal" and (out is None or out == STDOUT):
         render_terminal(comparison, Console())
         return
     if form == "terminal":
@@ -182,7 +200,7 @@ def print_comparison(
             "latex": render_latex,
             "html": lambda one: render_page(folder, one, browse),
         }[form](comparison)
-    if out is None:
+    if out is None or out == STDOUT:
         typer.echo(text)
     else:
         write_text(out, text)

@@ -10,7 +10,7 @@ from textwrap import wrap
 from typing import Any
 
 from whichtune.cli.sniff import Sniffed, sniff, sniff_images
-from whichtune.errors import SpecError
+from whichtune.errors import DataError, ModelError, SpecError
 from whichtune.fetch.atomic import write_text
 from whichtune.spec.backbones import BackboneSpec
 from whichtune.spec.base import Spec
@@ -29,6 +29,7 @@ from whichtune.spec.methods import (
 )
 from whichtune.spec.peft import PeftSpec
 from whichtune.spec.prompting import PromptingSpec
+from whichtune.spec.search import SearchSpec
 from whichtune.spec.shorthand import read_backbone_word
 from whichtune.spec.soft_prompts import PromptTuningSpec
 from whichtune.spec.sources import DataSpec, FilesSource, ImageFolderSource, SplitSpec
@@ -46,12 +47,16 @@ _CONVOLUTIONS = re.compile(r"resnet|convnext|efficientnet", re.IGNORECASE)
 """Names of models of images without attention: there is no query for LoRA to adapt."""
 _MAPS = re.compile(rf"{_CONVOLUTIONS.pattern}|swin", re.IGNORECASE)
 """Names of models whose images pass as maps: there is no place for rows of a prompt."""
+_TEXTS_ALONE = {"minilm", "smollm2"}
+_IMAGES_ALONE = {"dinov2-small", "efficientnet-lite0"}
+_LIMITS = {"peak_gb": 8, "latency_ms": 20, "adapter_mb": 10, "train_minutes": 30}
+"""An example of limits; a study has none unless it says so."""
 _EXECUTION = ("device", "threads", "check")
 
 
 def write_starter(
     data_file: Path,
-    model: str,
+    model: str | None,
     out: Path,
     *,
     text: str | None = None,
@@ -63,22 +68,50 @@ def write_starter(
     """Write a commented study file for a data file and a model, and return its text.
 
     The columns are guessed from the rows unless `text`, `label` and `pair` (a second text) name them; answers that
-    are summaries or numbers make a study of a language model, of `smollm2` in place of `minilm`, which writes nothing.
-    A folder of images, or a file with a column of their paths (`image` names it), makes one of images, of
-    `dinov2-small` in place of `minilm`.
-    `model` is an existing folder, `minilm`, or else a repository name on the hub. Raises an InputError when a column
-    cannot be told, the model is no name, or `out` is there already.
+    are summaries or numbers make a study of a language model. A folder of images, or a file with a column of their
+    paths (`image` names it), makes one of images.
+    `model` is an existing folder, a built-in one, or else a repository name on the hub; left out, it is the built-in
+    one that goes with the rows: `minilm`, `smollm2`, `dinov2-small`. Raises an InputError when a column cannot be told,
+    all rows have one label, the model is no name or a built-in one that cannot read the rows, or `out` is there
+    already.
     """
     if out.exists() and not overwrite:
         raise SpecError(f"{out}: is there already", remedy="give another name, or move it away")
-    backbone = _describe_model(model, out.parent)
+    backbone = None if model is None else _describe_model(model, out.parent)
     shown = sniff_images(data_file, image=image, label=label) if text is None and pair is None else None
     seen = shown or sniff(data_file, text=text, label=label, pair=pair, in_words=True)
-    if backbone["kind"] == "minilm" and (seen.image is not None or seen.answers != "labels"):
-        backbone = {"kind": "smollm2" if seen.image is None else "dinov2-small"}
+    _require_labels(data_file, seen)
+    backbone = _choose_model(data_file, seen, backbone)
     written = "\n".join(_lines(data_file, seen, backbone, out)) + "\n"
     write_text(out, written)
     return written
+
+
+def _require_labels(data_file: Path, seen: Sniffed) -> None:
+    """Refuse rows that say nothing to learn: a study of them would be refused when it runs."""
+    if seen.answers == "labels" and seen.whole and len(seen.labels) < 2:
+        place = "class folder" if seen.source is not None else f"label in `{seen.label}`"
+        remedy = "give each class a folder of its own" if seen.source is not None else "name the column with --label"
+        found = ", ".join(seen.labels) or "none"
+        raise DataError(f"{data_file}: one {place} only", value=found, allowed="two or more", remedy=remedy)
+
+
+def _choose_model(data_file: Path, seen: Sniffed, asked: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return the model that was named, or the built-in one that goes with the rows where none was."""
+    images, words = seen.image is not None, seen.answers != "labels"
+    fitting = "dinov2-small" if images else "smollm2" if words else "minilm"
+    if asked is None:
+        return {"kind": fitting}
+    kind = str(asked["kind"])
+    if images and kind in _TEXTS_ALONE:
+        fault = "reads texts, and the rows are images"
+    elif not images and kind in _IMAGES_ALONE:
+        fault = "reads images, and the rows are texts"
+    elif words and kind == "minilm":
+        fault = f"writes nothing, and the answers in `{seen.label}` are {seen.answers}"
+    else:
+        return asked
+    raise ModelError(f"{data_file}: {kind} {fault}", remedy=f"leave the model out, or name `{fitting}`")
 
 
 def _lines(data_file: Path, seen: Sniffed, backbone: Mapping[str, Any], out: Path) -> Iterator[str]:
@@ -109,7 +142,12 @@ def _lines(data_file: Path, seen: Sniffed, backbone: Mapping[str, Any], out: Pat
     yield from _settings(TrainingSpec, held, "  ")
     yield ""
     yield from _section("seeds", [1, 2, 3], StudySpec)
+    yield ""
+    searched = SearchSpec()
+    yield from _offer("search", {name: getattr(searched, name) for name in ("trials", "best", "repeats")})
+    yield ""
     yield from _section("margin", 2.0, StudySpec)
+    yield from _offer("limits", _LIMITS)
     yield ""
     yield from _opening("execution", StudySpec)
     yield from _settings(ExecutionSpec, {key: getattr(ExecutionSpec(), key) for key in _EXECUTION}, "  ")
@@ -230,6 +268,12 @@ def _settings(spec: type[Spec], values: Mapping[str, Any], indent: str) -> Itera
 def _section(name: str, value: Any, spec: type[Spec]) -> Iterator[str]:
     yield from _comment(_about(spec, name), "")
     yield f"{name}: {write_scalar(value)}"
+
+
+def _offer(name: str, value: Mapping[str, Any]) -> Iterator[str]:
+    """Write a part that a study may have, as a comment: it changes what runs or what the verdict says."""
+    yield from _comment(f"{_about(StudySpec, name)} To ask for it, take the `#` away:", "")
+    yield f"# {name}: {write_scalar(value)}"
 
 
 def _opening(name: str, spec: type[Spec]) -> Iterator[str]:

@@ -46,11 +46,12 @@ class Reading:
 def read_file(path: Path, how: Reading | None = None, wanted: Sequence[str] | None = None) -> Table:
     """Read a file; `wanted` names the columns to keep (all when None), and a missing one is a fault."""
     how = how or Reading()
-    _check_file(path)
+    check_file(path)
     return READERS[how.format or _format_of(path)](path, wanted, how)
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Refuse a path that is no file, with the nearest name there is."""
     if path.is_dir():
         files = [item.name for item in sorted(path.iterdir()) if item.suffix in SUFFIXES][:5]
         inside = f"it holds {', '.join(files)}" if files else "name a file in it"

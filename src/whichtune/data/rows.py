@@ -13,6 +13,8 @@ from whichtune.errors import DataError
 from whichtune.fetch.pictures import Fault, Picture, find_inside, inspect_pictures
 
 _NOTHING: Fault = "no-image-file"
+ROOT = "`data.columns.image_root`"
+"""How a study says where paths of images start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +41,22 @@ class Content:
         return Example(identity, split, text, gold, origin, pair, group, image)
 
 
-def find_images(table: Table, cells: Sequence[object]) -> list[Picture | str]:
+def find_images(table: Table, cells: Sequence[object], way: str = ROOT) -> list[Picture | str]:
     """Inspect the image that each cell names, below the table's root; one that leads out of it is an error.
 
-    Returns a picture, or why there is none. An empty cell, or one that is no path, is `no-image-file`.
+    Returns a picture, or why there is none. An empty cell, or one that is no path, is `no-image-file`. `way` is how
+    another root is set, for that error.
     """
     paths: dict[str, str | None] = {}
     for index, cell in enumerate(cells):
         if isinstance(cell, str) and cell not in paths:
-            paths[cell] = _locate(table, index, cell)
+            paths[cell] = _locate(table, index, cell, way)
     named = list(dict.fromkeys(path for path in paths.values() if path is not None))
     found: dict[str | None, Picture | str] = dict(zip(named, inspect_pictures(list(map(Path, named))), strict=True))
     return [found.get(paths.get(cell), _NOTHING) if isinstance(cell, str) else _NOTHING for cell in cells]
 
 
-def _locate(table: Table, index: int, cell: str) -> str | None:
+def _locate(table: Table, index: int, cell: str, way: str) -> str | None:
     if not cell.strip() or "\0" in cell:
         return None
     if table.root is None:
@@ -63,7 +66,7 @@ def _locate(table: Table, index: int, cell: str) -> str | None:
         raise DataError(
             f"{table.origin(index)}: the image leads out of the folder {table.root}",
             value=cell,
-            remedy="name files below it, or set `data.columns.image_root` to a folder that holds them all",
+            remedy=f"name files below it, or set {way} to a folder that holds them all",
         )
     return str(path)
 

@@ -48,7 +48,8 @@ class Assembly:
         if isinstance(batch, PairBatch):
             return self.head(torch.cat([self.pool(batch, role) for role in ROLES], dim=1))
         assert isinstance(batch, Batch | ImageBatch)  # noqa: S101 - there are no others
-        hidden, layout = run_attached(self.backbone, self.attachment.inputs, batch)
+        rowwise = self.attachment.rowwise and not self.recompute  # blocks computed again would miss the packing
+        hidden, layout = run_attached(self.backbone, self.attachment.inputs, batch, rowwise=rowwise)
         return self.head.answer(self.backbone, hidden, layout, self.attachment.pooling)
 
     def run_plain(self, batch: Batched) -> Tensor:
@@ -65,7 +66,8 @@ class Assembly:
             backbone, attachment = backbone.parts[role], attachment.parts[role]
             batch = getattr(batch, role) if isinstance(batch, PairBatch) else batch
         assert isinstance(batch, Batch | ImageBatch)  # noqa: S101
-        hidden, layout = run_attached(backbone, attachment.inputs, batch)
+        rowwise = attachment.rowwise and not self.recompute
+        hidden, layout = run_attached(backbone, attachment.inputs, batch, rowwise=rowwise)
         return backbone.pool(hidden, layout, attachment.pooling)
 
     @contextmanager
@@ -98,8 +100,14 @@ class Assembly:
         return nn.ModuleList([self.backbone.trunk, self.head, *self.attachment.active])
 
 
-def run_attached(backbone: Backbone, inputs: Inputs, batch: Batch | ImageBatch) -> tuple[Tensor, Layout]:
-    """Run one trunk behind what a method puts in front: hidden rows [B, W, H] and their layout."""
+def run_attached(
+    backbone: Backbone, inputs: Inputs, batch: Batch | ImageBatch, *, rowwise: bool = False
+) -> tuple[Tensor, Layout]:
+    """Run one trunk behind what a method puts in front: hidden rows [B, W, H] and their layout.
+
+    `rowwise` says that the method's own parts treat rows one by one.
+    """
     rows, layout = inputs(backbone.embed(batch), batch.layout)
-    segments = batch.segments if isinstance(batch, Batch) else None
-    return backbone.run(rows, layout, segments), layout
+    if not isinstance(batch, Batch):
+        return backbone.run(rows, layout), layout
+    return backbone.run(rows, layout, batch.segments, rowwise=rowwise, prefix=batch.prefix), layout

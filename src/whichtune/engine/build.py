@@ -14,6 +14,7 @@ from whichtune.methods import TUNERS
 from whichtune.methods.pairs import attach_pair, why_not_on_pair
 from whichtune.models.backbone import Backbone, LoadRequest
 from whichtune.models.pair import ROLES, Pair
+from whichtune.spec.engine import PLAIN, EngineSpec
 from whichtune.spec.method_base import TunerBase
 from whichtune.spec.methods import MethodSpec
 from whichtune.spec.seeds import Streams
@@ -61,11 +62,11 @@ def require_speaking(backbone: Backbone) -> None:
         )
 
 
-def request_load(method: MethodSpec, attention: str, reads: Reads = "text") -> LoadRequest:
+def request_load(method: MethodSpec, attention: str, reads: Reads = "text", engine: EngineSpec = PLAIN) -> LoadRequest:
     """Return how a backbone must be loaded for a method, under the study's attention kernel and for what it reads."""
     tuner = TUNERS.get(type(method))
     needs = LoadRequest() if tuner is None else tuner.needs(method)
-    return replace(needs, attention=attention, reads=method.reads or reads)
+    return replace(needs, attention=attention, reads=method.reads or reads, unpad=engine.unpad)
 
 
 def _require_whole_precision(assembly: Assembly) -> None:

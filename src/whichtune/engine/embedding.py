@@ -115,7 +115,7 @@ def embed_batch(backbone: Backbone, batch: Batch | ImageBatch, how: How) -> np.n
     """Embed the rows of one batch, [B, F] float32."""
     moved = batch.to(backbone.device)
     with Arithmetic(how.precision, backbone.device).forward():
-        hidden, layout = run_attached(backbone, unchanged, moved)
+        hidden, layout = run_attached(backbone, unchanged, moved, rowwise=True)
         rows = backbone.pool(hidden, layout, how.pooling).float()
     if not bool(torch.isfinite(rows).all()):
         raise NonFiniteError(f"{backbone.origin}: embeddings that are not numbers")

@@ -18,6 +18,7 @@ class BagOfWords:
     """Logistic regression on which words and word pairs stand in one text of each row; baselines say which text."""
 
     deterministic = True
+    learns = True
 
     def read_texts(self, examples: Sequence[Example]) -> list[str]:
         """Return the text of each row that may be read."""

@@ -63,6 +63,8 @@ class Attachment:
     """Give the backbone back bit for bit."""
     pooling: str = "default"
     inputs: Inputs = unchanged
+    rowwise: bool = False
+    """Whatever stands in the trunk beside its own parts treats rows one by one, so that padding may be left out."""
     rows_in_front: int = 0
     """Virtual rows `inputs` puts in front of every text; they take positions of the model."""
     merge: Callable[[], None] | None = None
@@ -108,6 +110,8 @@ class Baseline(Protocol):
 
     deterministic: bool
     """No randomness: one trial is enough."""
+    learns: bool
+    """Whether other training rows may make another answer."""
 
     def fit(self, examples: Sequence[Example], targets: np.ndarray, labels: int) -> Guesser:
         """Learn from training rows; `labels` is 0 where answers are texts."""
@@ -129,6 +133,10 @@ class Prompter(Protocol):
 
     def draws(self, spec: Any, task: TaskSpec) -> bool:
         """Whether there is randomness: without, one trial is enough."""
+        ...
+
+    def learns(self, spec: Any, task: TaskSpec) -> bool:
+        """Whether training rows stand in prompts."""
         ...
 
 

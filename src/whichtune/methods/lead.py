@@ -14,6 +14,7 @@ class Lead:
     """Answer with the first sentence of the text."""
 
     deterministic = True
+    learns = False
 
     def fit(
         self, examples: Sequence[Example], targets: np.ndarray, labels: int

@@ -51,6 +51,7 @@ class Lora:
             theory=count_lora(backbone, head, spec, targets),
             detach=lambda: _detach(backbone, banks, restore),
             pooling=spec.pooling,
+            rowwise=True,
             merge=partial(_each, banks, LoraBank.merge),
             unmerge=partial(_each, banks, LoraBank.unmerge),
             key=key,

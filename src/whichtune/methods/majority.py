@@ -14,6 +14,7 @@ class Majority:
     """Predict the labels' shares of the training rows for every example."""
 
     deterministic = True
+    learns = True
 
     def fit(
         self, examples: Sequence[Example], targets: np.ndarray, labels: int

@@ -34,10 +34,17 @@ class Prompting:
 
     def draws(self, spec: PromptingSpec, task: TaskSpec) -> bool:
         """Whether two seeds may answer differently: examples are drawn, or tokens are."""
-        held = task.prompt if isinstance(task, LanguageTaskBase) else PromptSpec()
-        prompt = spec.lay_over(held)
+        temperature = task.decoding.temperature if isinstance(task, LanguageTaskBase) else 0.0
+        drawn = self.learns(spec, task) and _lay(spec, task).shots.choice != "nearest"
+        return drawn or float(spec.decoding.get("temperature", temperature)) > 0
+
+    def learns(self, spec: PromptingSpec, task: TaskSpec) -> bool:
+        """Whether training rows stand in prompts; worked examples are the style's own."""
+        prompt = _lay(spec, task)
         style = find_style(prompt)
         count = style.examples if prompt.shots.count is None else prompt.shots.count
-        temperature = task.decoding.temperature if isinstance(task, LanguageTaskBase) else 0.0
-        drawn = count > 0 and not style.worked and prompt.shots.choice != "nearest"
-        return drawn or float(spec.decoding.get("temperature", temperature)) > 0
+        return count > 0 and not style.worked
+
+
+def _lay(spec: PromptingSpec, task: TaskSpec) -> PromptSpec:
+    return spec.lay_over(task.prompt if isinstance(task, LanguageTaskBase) else PromptSpec())

@@ -111,7 +111,7 @@ def attach_rows(
     built: tuple[Backbone, Head],
     virtual: VirtualRows,
     inputs: Inputs,
-    spec: SoftPromptBase,
+    spec: PromptTuningSpec | PTuningSpec,
     theory: Theory,
     key: StepKey,
 ) -> Attachment:
@@ -129,6 +129,7 @@ def attach_rows(
         detach=open_only(backbone, head, openings),
         pooling=spec.pooling,
         inputs=inputs,
+        rowwise=not spec.deep,  # blocks put deep rows in front of each text
         merge=None if virtual.encoder is None else virtual.fold,
         unmerge=None if virtual.encoder is None else virtual.unfold,
         merge_reason=FOLDED if virtual.encoder is None else "",

@@ -113,6 +113,7 @@ def opened(
         theory=theory,
         detach=open_only(*built, openings),
         pooling=pooling,
+        rowwise=True,
         merge_reason=NOT_MERGED,
         key=key,
     )

@@ -33,3 +33,7 @@ class ZeroShot:
     def draws(self, spec: ZeroShotSpec, task: TaskSpec) -> bool:
         """Every seed answers alike."""
         return False
+
+    def learns(self, spec: ZeroShotSpec, task: TaskSpec) -> bool:
+        """No training row is looked at."""
+        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -19,7 +20,9 @@ from whichtune.models.image_batch import ImageBatch
 from whichtune.models.image_encoder import ImageEncoder
 from whichtune.models.layout import Layout
 from whichtune.models.output_head import OutputHead
+from whichtune.models.packing import is_worth_it, run_packed
 from whichtune.models.pair_reader import PairReader
+from whichtune.models.prefix import Prefix, replaying
 from whichtune.models.quantizing import Quantization
 from whichtune.models.shared_space import SharedSpace
 from whichtune.models.standing_in import list_blocks, standing_in
@@ -40,6 +43,8 @@ class LoadRequest:
     """Storage of the projections of the blocks; as they are when left out."""
     reads: Reads = "text"
     """What the task gives: it chooses the tower of a model that has two; a `pair` asks for an encoder of each."""
+    unpad: bool = False
+    """Whether the trunk runs the real tokens of a batch alone, where it is proved to give the same rows."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class Backbone:
     """What scores the next token, or None where the family predicts none or the weights came without it."""
     shared: SharedSpace | None = None
     """How alike two rows of both towers are, or None where the model is no tower of two."""
+    unpads: bool = False
+    """Whether `run` may leave padding out."""
 
     @property
     def encoder(self) -> TextEncoder:
@@ -106,6 +113,11 @@ class Backbone:
         own = tuple(f"{path}.{name}" for path in paths for name in self.anatomy.inert)
         return own + self.anatomy.inert_shared
 
+    @property
+    def takes_rows(self) -> bool:
+        """Whether the trunk is given embedded rows, and not token ids or pixels."""
+        return "inputs_embeds" in self._takes
+
     def block_path(self, index: int) -> str:
         """Return the module path of a block; negative indices count from the end."""
         return self._block_paths[index]
@@ -144,16 +156,34 @@ class Backbone:
         fits = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in _takes(embeddings) else {}
         return embeddings(pixels, **fits)
 
-    def run(self, embedded: Tensor, layout: Layout, segments: Tensor | None = None) -> Tensor:
+    def run(
+        self,
+        embedded: Tensor,
+        layout: Layout,
+        segments: Tensor | None = None,
+        *,
+        rowwise: bool = False,
+        prefix: Prefix | None = None,
+    ) -> Tensor:
         """Run the trunk on embedded rows and return its hidden rows, [B, W, H].
 
         `segments` may be narrower than `embedded` when virtual rows were put in front; those belong to segment 0. Of
-        images that pass as maps the hidden rows are the places of the last map.
+        images that pass as maps the hidden rows are the places of the last map. `rowwise` says that whatever stands in
+        the trunk beside its own parts treats rows one by one: the padding may then be left out (`models/packing.py`),
+        and its rows come back as zeros. `prefix` is what the first blocks make of the batch: they do not run again.
         """
         if self.anatomy.reads == "image":
             return self._run_image(embedded)
         if "inputs_embeds" not in self._takes:
             return self._run_tower(embedded, layout)
+        packed = rowwise and self.unpads and is_worth_it(layout)
+        inputs = self._name_inputs(embedded, layout, segments)
+        known = nullcontext() if prefix is None else replaying(self.blocks, prefix.pack(layout) if packed else prefix)
+        with known:
+            return run_packed(self.trunk, inputs, layout) if packed else self.trunk(**inputs).last_hidden_state
+
+    def _name_inputs(self, embedded: Tensor, layout: Layout, segments: Tensor | None) -> dict[str, Any]:
+        """Return what the trunk's forward takes, by its names."""
         inputs: dict[str, Any] = {"inputs_embeds": embedded, "attention_mask": layout.real.long()}
         if "use_cache" in self._takes:  # held for nothing, and blocks that run again would append to it again
             inputs["use_cache"] = False
@@ -162,7 +192,7 @@ class Backbone:
         if segments is not None and "token_type_ids" in self._takes:
             front = embedded.shape[1] - segments.shape[1]
             inputs["token_type_ids"] = nn.functional.pad(segments, (front, 0)) if front else segments
-        return self.trunk(**inputs).last_hidden_state
+        return inputs
 
     def _run_image(self, embedded: Tensor) -> Tensor:
         """Run a trunk of images: maps from their pixels, rows in place of what its embeddings would make."""

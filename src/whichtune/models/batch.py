@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from whichtune.models.layout import Layout, Side, layout_of
+from whichtune.models.prefix import Prefix, PrefixTable
 
 
 class Batched(Protocol):
@@ -67,6 +68,10 @@ class EncodedRows(Protocol):
         """Put some rows into one batch and lay it out."""
         ...
 
+    def take(self, rows: np.ndarray) -> EncodedRows:
+        """Return some rows in the order given."""
+        ...
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -87,6 +92,9 @@ class Encoded:
     """Rows that were longer than allowed and lost tokens."""
     starts: np.ndarray | None = None
     """[rows] int64: where in each row the answer begins, behind its prompt; None where rows hold no answer."""
+
+    prefix: PrefixTable | None = None
+    """What the first blocks of a trunk make of every token, where that is known and those blocks stay as they are."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -114,7 +122,7 @@ class Encoded:
         return collate(self, rows)
 
     def take(self, rows: np.ndarray) -> Encoded:
-        """Return some rows in the order given; which of them lost tokens is not carried over."""
+        """Return some rows in the order given."""
         lengths = self.lengths[rows]
         offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
         flat = np.arange(lengths.sum()) + np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths)
@@ -123,7 +131,9 @@ class Encoded:
             offsets=offsets,
             targets=self.targets[rows],
             segments=None if self.segments is None else self.segments[flat],
+            over_long=tuple(np.flatnonzero(np.isin(rows, self.over_long)).tolist()),
             starts=None if self.starts is None else self.starts[rows],
+            prefix=None if self.prefix is None else self.prefix.take(rows),
         )
 
     def prompts(self) -> Encoded:
@@ -134,7 +144,7 @@ class Encoded:
             self.starts, self.lengths
         )
         offsets = np.concatenate([np.zeros(1, np.int64), self.starts.cumsum()])
-        return replace(self, tokens=self.tokens[kept], offsets=offsets, starts=None)
+        return replace(self, tokens=self.tokens[kept], offsets=offsets, starts=None, prefix=None)
 
     def answer(self, index: int) -> list[int]:
         """Token ids of one row's answer, the token that ends it included."""
@@ -158,11 +168,14 @@ class Batch:
     targets: Tensor
     """[B] int64."""
     layout: Layout
+    prefix: Prefix | None = None
+    """What the first blocks make of it, where that is known: the pass begins behind them."""
 
     def to(self, device: torch.device) -> Batch:
         """Move every tensor to a device."""
         segments = None if self.segments is None else self.segments.to(device)
-        return Batch(self.rows, self.ids.to(device), segments, self.targets.to(device), self.layout.to(device))
+        prefix = None if self.prefix is None else self.prefix.to(device)
+        return Batch(self.rows, self.ids.to(device), segments, self.targets.to(device), self.layout.to(device), prefix)
 
     @property
     def tokens(self) -> int:
@@ -183,10 +196,11 @@ def collate(encoded: Encoded, rows: Sequence[int] | np.ndarray, *, side: Side = 
     if encoded.segments is not None:
         segments = torch.zeros_like(ids)
         segments[layout.real] = torch.from_numpy(encoded.segments[flat].astype(np.int64))
+    prefix = None if encoded.prefix is None else encoded.prefix.read(chosen, layout)
     if encoded.starts is None:
-        return Batch(chosen, ids, segments, torch.from_numpy(encoded.targets[chosen]), layout)
+        return Batch(chosen, ids, segments, torch.from_numpy(encoded.targets[chosen]), layout, prefix)
     layout = replace(layout, targets=mark_answers(layout, torch.from_numpy(encoded.starts[chosen])))
-    return Batch(chosen, ids, segments, ids.roll(-1, dims=1)[layout.targets], layout)
+    return Batch(chosen, ids, segments, ids.roll(-1, dims=1)[layout.targets], layout, prefix)
 
 
 def mark_answers(layout: Layout, starts: Tensor) -> Tensor:

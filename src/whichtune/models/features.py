@@ -44,6 +44,12 @@ class Features:
         """How many rows lost tokens."""
         return len(self.over_long)
 
+    def take(self, rows: np.ndarray) -> Features:
+        """Return some rows in the order given."""
+        tables = tuple(FeatureTable(table.features, table.places[rows]) for table in self.tables)
+        over_long = tuple(np.flatnonzero(np.isin(rows, self.over_long)).tolist())
+        return Features(tables, self.targets[rows], self.lengths[rows], over_long)
+
     def collate(self, rows: Sequence[int] | np.ndarray) -> FeatureBatch:
         """Read the features of some rows."""
         chosen = np.asarray(rows, dtype=np.int64)

@@ -42,7 +42,7 @@ from whichtune.models.output_head import OutputHead
 from whichtune.models.pair import Pair, make_pair
 from whichtune.models.quantizing import Quantization, quantize_blocks, why_not_quantized
 from whichtune.models.quiet import silence_libraries
-from whichtune.models.rehearse import rehearse
+from whichtune.models.rehearse import rehearse, why_padded
 from whichtune.models.tiny import build_random, configure_random, fingerprint_random, make_byte_tokenizer
 from whichtune.models.towers import (
     PAIRED,
@@ -135,7 +135,10 @@ def load_backbone(spec: BackboneSpec, request: LoadRequest) -> Backbone:
         if type(spec) in READS:
             require_reading(f"`{spec.kind}`", READS[type(spec)], request.reads)
         backbone = LOADERS[type(spec)](spec, request)
-        return backbone if isinstance(backbone, Pair) else _quantize(backbone, request.quantization)
+        if isinstance(backbone, Pair):
+            return backbone
+        backbone = _quantize(backbone, request.quantization)
+        return replace(backbone, unpads=True) if request.unpad and why_padded(backbone) is None else backbone
 
 
 def _quantize(backbone: Backbone, how: Quantization | None) -> Backbone:

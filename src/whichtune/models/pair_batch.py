@@ -43,6 +43,10 @@ class EncodedPairs:
         """How many rows lost tokens."""
         return self.text.cut
 
+    def take(self, rows: np.ndarray) -> EncodedPairs:
+        """Return some rows in the order given."""
+        return EncodedPairs(self.image.take(rows), self.text.take(rows))
+
     def collate(self, rows: Sequence[int] | np.ndarray) -> PairBatch:
         """Put images and texts of some rows into a batch each."""
         return PairBatch(self.image.collate(rows), self.text.collate(rows))

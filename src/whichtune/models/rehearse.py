@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from whichtune.models.backbone import Backbone
 from whichtune.models.batch import Batch, Encoded, collate
 from whichtune.models.layout import Side
 from whichtune.models.observe import choose_ids, run_ids
+from whichtune.models.packing import find_window
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest difference that counts as equal, as a share of the rows' standard deviation."""
@@ -32,6 +35,27 @@ def rehearse(backbone: Backbone) -> None:
                 _compare(backbone, f"with padding on the {side}", expected, rows)
 
 
+def why_padded(backbone: Backbone) -> str | None:
+    """Say why a trunk cannot run without padding; None where it was tried and gives the rows it gives with padding."""
+    window = find_window(backbone.config)
+    if backbone.anatomy.reads != "text" or not backbone.takes_rows:
+        return "its rows all have the same length, or it takes token ids alone"
+    if window is not None:
+        return f"its attention reaches only so far (`{window}`)"
+    texts = choose_texts(backbone)
+    with torch.no_grad():
+        expected = _run(backbone, texts, "right")
+        for side in ("right", "left"):
+            try:
+                found = _run(replace(backbone, unpads=True), texts, side, rowwise=True)
+            except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
+                return f"its attention is not reached that way ({type(error).__name__})"
+            away = max(_measure(own, ours) for own, ours in zip(expected, found, strict=True))
+            if not away <= TOLERANCE[found[0].dtype]:
+                return f"its rows would differ by {away:.1e} of their standard deviation"
+    return None
+
+
 def choose_texts(backbone: Backbone) -> list[Tensor]:
     """Return token ids of a few rows, of half as many, and of many."""
     few = choose_ids(backbone.trunk)[0]
@@ -40,7 +64,7 @@ def choose_texts(backbone: Backbone) -> list[Tensor]:
     return [few, few[: max(1, len(few) // 2)], few[places * places % len(few)]]
 
 
-def _run(backbone: Backbone, texts: list[Tensor], side: Side) -> list[Tensor]:
+def _run(backbone: Backbone, texts: list[Tensor], side: Side, *, rowwise: bool = False) -> list[Tensor]:
     """Run texts as one batch; return the real rows of each."""
     lengths = [len(text) for text in texts]
     encoded = Encoded(
@@ -49,12 +73,17 @@ def _run(backbone: Backbone, texts: list[Tensor], side: Side) -> list[Tensor]:
         targets=np.full(len(texts), -1),
     )
     batch: Batch = collate(encoded, range(len(texts)), side=side).to(backbone.device)
-    hidden = backbone.run(backbone.embed(batch), batch.layout, batch.segments)
+    hidden = backbone.run(backbone.embed(batch), batch.layout, batch.segments, rowwise=rowwise)
     return [rows[real] for rows, real in zip(hidden, batch.layout.real, strict=True)]
 
 
+def _measure(own: Tensor, ours: Tensor) -> float:
+    """Return how far two tensors lie apart, as a share of the first one's standard deviation."""
+    return float((own.float() - ours.float()).abs().max() / own.float().std())
+
+
 def _compare(backbone: Backbone, where: str, own: Tensor, ours: Tensor) -> None:
-    away = float((own.float() - ours.float()).abs().max() / own.float().std())
+    away = _measure(own, ours)
     if not away <= TOLERANCE[own.dtype]:
         raise ModelError(
             f"{backbone.anatomy.family}: {where}, its hidden rows differ from the family's own forward "

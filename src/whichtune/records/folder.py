@@ -5,8 +5,10 @@ runs/<study>/
   plan.json                 the trials the study asks for now, by id
   search.json               what the search of each candidate chose, and from what
   examples.parquet          the examples once: id, split, text, gold
-  trials/<id>/              trial.json, curve.jsonl, predictions.parquet, adapter/
+  trials/<id>/              trial.json, curve.jsonl, predictions.parquet, adapter/, retention-<id>.parquet
   probes/<id>.json          cost alone of a candidate
+  retention.json            what forgetting is measured on
+  retention/<id>.parquet    one measure of one untouched backbone, row by row
   costs/<worker>.jsonl      what trials share: load, encode, checking
   report/                   rebuilt from the above at any time
 """
@@ -23,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 
 from whichtune.errors import RecordError
 from whichtune.fetch.atomic import write_text
+from whichtune.records.retention import MeasuredTexts
 from whichtune.records.search import SearchLog
 from whichtune.records.trial import Probe, Role, TrialRecord
 
@@ -65,6 +68,10 @@ class TrialFolder:
     def adapter(self) -> Path:
         """What the method trained and how to put it back."""
         return self.path / "adapter"
+
+    def retention(self, identifier: str) -> Path:
+        """What the tuned model made of each row of a measure of forgetting."""
+        return self.path / f"retention-{identifier}.parquet"
 
     def read(self) -> TrialRecord:
         """Read the record, or say why it cannot be read."""
@@ -120,6 +127,15 @@ class StudyFolder:
         """The file of one probe."""
         return self.path / "probes" / f"{probe_id}.json"
 
+    @property
+    def retention_texts(self) -> Path:
+        """What the measures of forgetting are taken on."""
+        return self.path / "retention.json"
+
+    def retention(self, identifier: str) -> Path:
+        """What an untouched backbone made of each row of a measure of forgetting."""
+        return self.path / "retention" / f"{identifier}.parquet"
+
     def costs(self, worker: str) -> Path:
         """The shared costs one worker wrote."""
         return self.path / "costs" / f"{worker}.jsonl"
@@ -160,6 +176,11 @@ class StudyFolder:
             return Plan(held["total"], trials, held.get("complete", True))
         except (ValueError, KeyError, TypeError) as error:
             raise RecordError(f"{self.plan}: not a readable plan", remedy="run the study again") from error
+
+    def read_retention_texts(self) -> MeasuredTexts:
+        """Read what the measures of forgetting are taken on; nothing where there are none."""
+        there = self.retention_texts.is_file()
+        return _read_model(self.retention_texts, MeasuredTexts) if there else MeasuredTexts()
 
     def read_probes(self) -> dict[str, Probe]:
         """Read every probe by its id."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -83,15 +84,18 @@ def read_predictions(path: Path, split: str | None = None) -> dict[str, Predicti
     """Read the splits of a trial's predictions (or one of them), in the order they were written."""
     try:
         with pq.ParquetFile(path) as file:
-            table = file.read()
+            table = file.read(use_threads=False)  # of a few thousand rows: handing it to threads takes longer
     except (OSError, pa.ArrowInvalid) as error:
         raise RecordError(f"{path}: not a readable predictions file ({error})", remedy="run the study again") from error
     labels = tuple(json.loads((table.schema.metadata or {}).get(b"labels", b"[]")))
     splits = table.column("split").cast(pa.string())
-    chosen = [name for name in splits.unique().to_pylist() if split is None or name == split]
+    known = splits.unique().to_pylist()
+    if len(known) == 1:
+        return {known[0]: _from_arrow(table, known[0], labels)} if split in {None, known[0]} else {}
     return {
         name: _from_arrow(table.filter(pc.call_function("equal", [splits, pa.scalar(name)])), name, labels)
-        for name in chosen
+        for name in known
+        if split is None or name == split
     }
 
 
@@ -121,7 +125,7 @@ def _optional(own: Predictions) -> list[tuple[np.ndarray | None, pa.DataType]]:
 
 
 def _from_arrow(table: pa.Table, split: str, labels: tuple[str, ...]) -> Predictions:
-    listed = {name: table.column(name).to_pylist() for name in ("id", "gold", "parsed", "group", "raw", "prompt_hash")}
+    listed = {name: _words(table, name) for name in ("id", "gold", "parsed", "group", "raw", "prompt_hash")}
     numbers = {
         name: _numbers(table, name) for name in ("confidence", "loss", "tokens_in", "tokens_out", "batch_seconds")
     }
@@ -144,6 +148,12 @@ def _from_arrow(table: pa.Table, split: str, labels: tuple[str, ...]) -> Predict
         gold_rank=_ranks(table),
         labels=labels,
     )
+
+
+def _words(table: pa.Table, name: str) -> list[Any]:
+    """Return a column of texts; one that holds none is not looked through."""
+    column = table.column(name)
+    return [None] * len(column) if column.null_count == len(column) else column.to_pylist()
 
 
 def _numbers(table: pa.Table, name: str) -> np.ndarray | None:

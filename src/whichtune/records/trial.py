@@ -10,12 +10,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from whichtune.records.retention import RetentionFigures
+
 PROTOCOL_VERSION = 1
 """Raised when the same spec would no longer give the same outcome; part of every trial id."""
 
 Status = Literal["running", "finished", "failed", "does-not-fit", "unsupported", "pruned"]
 Family = Literal["baseline", "prompter", "tuner"]
-Role = Literal["search", "final"]
+Role = Literal["search", "final", "size"]
 Purpose = Literal["own", "grid", "repeat", "beyond"]
 """Why a search tries a setting: it is the entry's own, stands on the grid (or was drawn), is one of the best once
 more, or lies beyond the end of the range at which the best one was."""
@@ -197,7 +199,10 @@ class TrialRecord(Record):
     family: Family | None = None
     """What the method is; None in older records, where `baseline` tells."""
     role: Role = "final"
-    """A search trial helps to choose a setting and predicts no test row; a final one enters the verdict."""
+    """A search trial helps to choose a setting and predicts no test row; a final one enters the verdict; one of a size
+    is trained on a part of the labelled rows, for the data-size curves."""
+    labels: int | None = None
+    """Labelled rows, training and validation together, of a trial of a size; None where it has all of them."""
     tuned: dict[str, Any] = Field(default_factory=dict)
     """What a search varies, with this trial's values; in a final trial the chosen ones. Empty without a search."""
     purpose: Purpose | None = None
@@ -252,6 +257,8 @@ class TrialRecord(Record):
     """Split name to texts cut to `max_length`."""
     cut_origins: dict[str, list[str]] = Field(default_factory=dict)
     """Split name to where the first few of them stand in the source."""
+    retention: dict[str, RetentionFigures] = Field(default_factory=dict)
+    """The user's name of a measure of forgetting to what it gave, before and after; taken of final trials of tuners."""
     traps: list[str] = Field(default_factory=list)
     """What was noticed: one plain sentence each."""
     unmeasured: dict[str, str] = Field(default_factory=dict)

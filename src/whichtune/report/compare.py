@@ -25,6 +25,7 @@ from whichtune.report.notes import flatten
 from whichtune.report.quality import SPLIT, describe_pair, list_metrics
 from whichtune.report.sentences import compare_models, need_third
 from whichtune.report.stored import group_trials, read_columns, read_table
+from whichtune.report.waiting import is_withheld
 from whichtune.spec.read import load_stored_study
 from whichtune.stats.intervals import CandidateSample
 from whichtune.stats.metrics import METRICS
@@ -107,12 +108,22 @@ class Opened:
 
 def open_study(name: str, folder: StudyFolder, split: str = SPLIT) -> Opened:
     """Open a study's final trials."""
+    _require_over(folder, split)
     return Opened(name, folder, tuple(folder.read_trials()), split)
 
 
 def open_trial(name: str, trial: TrialFolder, split: str = SPLIT) -> Opened:
     """Open one trial in its study's folder."""
-    return Opened(name, StudyFolder(trial.path.parent.parent), (trial.read(),), split, trial=True)
+    folder = StudyFolder(trial.path.parent.parent)
+    _require_over(folder, split)
+    return Opened(name, folder, (trial.read(),), split, trial=True)
+
+
+def _require_over(folder: StudyFolder, split: str) -> None:
+    """Refuse the test scores of a study that may still ask for trainings."""
+    if is_withheld(folder, split):
+        remedy = "finish it with `whichtune run`, or compare on `--split validation`"
+        raise RecordError(f"{folder.path}: test scores are read once all trainings of a study are in", remedy=remedy)
 
 
 def compare_two(first: Opened, second: Opened, margin: float | None = None) -> Versus:

@@ -10,7 +10,9 @@ from whichtune.records.trial import Probe, TrialRecord
 from whichtune.report import notes
 from whichtune.report.answers import read_answers
 from whichtune.report.by_type import Kinds, find_kinds, tabulate_types
+from whichtune.report.contenders import CHOSEN_ON
 from whichtune.report.costs import describe_costs, find_probe, list_missing
+from whichtune.report.forgetting import report_forgetting
 from whichtune.report.groups import describe_groups, group_metric_of, list_groups
 from whichtune.report.latency import answer_latencies, describe_latencies
 from whichtune.report.model import CandidateRow, Comparison, LatencyRow, MetricHead, TypeTable
@@ -26,71 +28,119 @@ from whichtune.report.quality import (
 )
 from whichtune.report.scope import list_scope
 from whichtune.report.search import report_searches
+from whichtune.report.sizes import report_sizes
 from whichtune.report.stored import group_trials
-from whichtune.report.verdict import Case, count_waiting, judge, list_untaken
-from whichtune.spec.read import load_stored_study
+from whichtune.report.verdict import Case, count_look, judge, list_untaken
+from whichtune.report.waiting import WITHHELD, count_waiting, is_over, is_withheld, say_partial
+from whichtune.report.weighing import list_asked, read_asked
 
 
-def compare_study(folder: StudyFolder, split: str = SPLIT, answers: int = 0, by: str | None = None) -> Comparison:
+def compare_study(
+    folder: StudyFolder,
+    split: str = SPLIT,
+    answers: int = 0,
+    by: str | None = None,
+    *,
+    partial: bool = False,
+    settings: Sequence[str] = (),
+) -> Comparison:
     """Compare the candidates of a study on one split: quality beside every cost, with intervals, and the verdict.
 
-    So many rows as `answers` says are listed with what each candidate answered. `by` names the grouping of questions
-    that is shown in full.
+    `answers` rows are listed with what each candidate answered; `by` names the grouping of questions to show in full.
+    While the study may still ask for trainings, its validation split stands in for the test split, without pairs, but
+    for `partial`. `settings` are overrides of what the verdict weighs, such as `margin=3`.
     """
-    study, _ = load_stored_study(folder.spec)
-    trials, plan = folder.read_trials(), folder.read_plan()
-    metrics = list_metrics(trials, split)
-    grouped = group_trials(trials)
+    study, withheld = read_asked(folder, settings), is_withheld(folder, split, partial=partial)
+    split = CHOSEN_ON if withheld else split
+    trials = folder.read_trials()
+    metrics, grouped = list_metrics(trials, split), group_trials(trials)
     kinds = find_kinds(folder, study.task.kind, by)
     evidence = {name: gather_evidence(folder, own, split, kinds) for name, own in grouped.items()}
-    probes = folder.read_probes()
-    rows = [_describe(own, evidence[name], metrics, probes) for name, own in grouped.items()]
+    rows = _describe_all(folder, grouped, evidence, metrics)
     notes.add_published(rows, study.reference)
     ranked = _best_first(rows, metrics)
-    latencies = _time_all(ranked, grouped, probes)
-    pairs, amount = compare_all(evidence, metrics[0], study.margin) if metrics else ([], None)
+    latencies = _time_all(ranked, grouped, folder.read_probes())
+    pairs, amount = compare_all(evidence, metrics[0], study.margin) if metrics and not withheld else ([], None)
     spendings = _gather_spendings(folder, rows, grouped, latencies)
     case = Case(study, metrics[0], rows, evidence, spendings) if metrics and split == SPLIT else None
-    return Comparison(
+    comparison = Comparison(
         study=study.name,
         folder=str(folder.path),
         split=split,
-        rows_scored=next((one.scores[split].rows for one in trials if split in one.scores), None),
         metrics=metrics,
         margin=study.margin,
         margin_amount=amount,
-        trials=dict(Counter(one.status for one in trials)),
-        trials_planned=None if plan is None else plan.total,
+        withheld=WITHHELD if withheld else None,
+        asked=list(list_asked(folder, settings)),
         candidates=ranked,
-        unfinished=notes.list_unfinished(trials),
         pairs=pairs,
         verdict=None if case is None else judge(folder, case),
-        scope=[*list_scope(rows, metrics, split), *_miss_verdict(folder, trials, case)],
-        unequal=notes.list_unequal(trials),
-        traps=[*notes.list_traps(trials), *notes.list_unlearned(rows, pairs)],
-        notes=[*notes.list_outside(folder), *notes.list_record_notes(trials), *_list_disagreements(evidence)],
-        data_notes=[*notes.read_data_notes(folder), *notes.list_cuts(trials)],
-        shared_costs=notes.sum_shared_costs(folder),
-        missing=list_missing(rows),
+        scope=[*_tell_partial(folder, case), *list_scope(rows, metrics, split), *_miss_verdict(folder, trials, case)],
         latencies=latencies,
-        latency_answers=answer_latencies(latencies, {row.candidate: row.backbone for row in rows}),
-        groups=list_groups(one.groups for one in evidence.values()),
-        group_metric=_group_metric(metrics),
-        types=_tabulate(kinds, ranked, evidence, _group_metric(metrics)),
         by=by,
-        search=report_searches(folder, trials),
         answers=read_answers(folder, trials, split, answers),
     )
+    _add_groups(comparison, kinds, evidence)
+    _add_parts(comparison, folder, trials, case)
+    _add_progress(comparison, folder, trials)
+    _add_remarks(comparison, folder, trials, evidence)
+    return comparison
+
+
+def _add_groups(comparison: Comparison, kinds: Iterable[Kinds], evidence: Mapping[str, Evidence]) -> None:
+    """Add scores by group of rows and by type of question; no pairs of candidates where test scores wait."""
+    metric = _group_metric(comparison.metrics)
+    comparison.groups, comparison.group_metric = list_groups(one.groups for one in evidence.values()), metric
+    comparison.types = _tabulate(kinds, comparison.candidates, evidence, metric)
+    if comparison.withheld is not None:
+        comparison.types = [table.model_copy(update={"pairs": []}) for table in comparison.types]
+
+
+def _add_parts(comparison: Comparison, folder: StudyFolder, trials: Sequence[TrialRecord], case: Case | None) -> None:
+    """Add what some studies have: latencies, searches, what models forgot, several sizes."""
+    backbones = {row.candidate: row.backbone for row in comparison.candidates}
+    comparison.latency_answers = answer_latencies(comparison.latencies, backbones)
+    comparison.forgetting = report_forgetting(folder, group_trials(trials))
+    comparison.search = report_searches(folder, trials)
+    comparison.sizes = None if case is None else report_sizes(folder, case.study, trials, case.metric)
+
+
+def _add_progress(comparison: Comparison, folder: StudyFolder, trials: Sequence[TrialRecord]) -> None:
+    """Add how far the study has come."""
+    plan, split = folder.read_plan(), comparison.split
+    comparison.rows_scored = next((one.scores[split].rows for one in trials if split in one.scores), None)
+    comparison.trials = dict(Counter(one.status for one in trials))
+    comparison.trials_planned = None if plan is None else plan.total
+    comparison.unfinished = notes.list_unfinished(trials)
+
+
+def _add_remarks(
+    comparison: Comparison, folder: StudyFolder, trials: Sequence[TrialRecord], evidence: Mapping[str, Evidence]
+) -> None:
+    """Add what is to be known of the records beside their figures."""
+    rows = comparison.candidates
+    comparison.unequal = notes.list_unequal(trials)
+    comparison.traps = notes.list_traps(trials)
+    if comparison.withheld is None:
+        comparison.traps += notes.list_unlearned(rows, comparison.pairs)
+    comparison.notes = [*notes.list_outside(folder), *notes.list_record_notes(trials)]
+    comparison.notes += [told for one in evidence.values() for told in find_disagreements(one)]
+    comparison.data_notes = [*notes.read_data_notes(folder), *notes.list_cuts(trials)]
+    comparison.shared_costs = notes.sum_shared_costs(folder)
+    comparison.missing = list_missing(rows)
+
+
+def _tell_partial(folder: StudyFolder, case: Case | None) -> list[str]:
+    """Count test scores that are shown before all trainings are in as a use of the test rows, and say so."""
+    if case is None or is_over(folder):
+        return []
+    return [say_partial(count_look(folder, case))]
 
 
 def _miss_verdict(folder: StudyFolder, trials: Sequence[TrialRecord], case: Case | None) -> list[str]:
     """Say why there is no verdict yet, or none at all; nothing where there is one."""
     waiting = count_waiting(folder, trials)
     return notes.list_waiting(waiting) if waiting or case is None else list_untaken(case)
-
-
-def _list_disagreements(evidence: Mapping[str, Evidence]) -> list[str]:
-    return [told for one in evidence.values() for told in find_disagreements(one)]
 
 
 def _time_all(
@@ -138,6 +188,17 @@ def _tabulate(
     return found
 
 
+def _describe_all(
+    folder: StudyFolder,
+    trials: Mapping[str, Sequence[TrialRecord]],
+    evidence: Mapping[str, Evidence],
+    metrics: Sequence[MetricHead],
+) -> list[CandidateRow]:
+    """Describe every candidate, in the study's order."""
+    probes = folder.read_probes()
+    return [_describe(own, evidence[name], metrics, probes) for name, own in trials.items()]
+
+
 def _describe(
     trials: Sequence[TrialRecord], evidence: Evidence, metrics: Sequence[MetricHead], probes: Mapping[str, Probe]
 ) -> CandidateRow:
@@ -153,7 +214,7 @@ def _describe(
         seeds=[one.seed for one in evidence.trials],
         trial_ids=[one.id for one in evidence.trials],
         trials=dict(Counter(one.status for one in trials)),
-        reason=None if evidence.trials else notes.explain_all(trials),
+        reason=None if evidence.trials else notes.explain_all(trials, evidence.split),
         quality=[describe_quality(evidence, metric) for metric in metrics] if evidence.trials else [],
         unreadable=evidence.unreadable,
         groups=[] if by_group is None else describe_groups(evidence.groups, by_group),

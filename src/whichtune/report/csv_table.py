@@ -17,6 +17,7 @@ LATENCY_PARTS = (
     "forward_seconds", "forward_p95_seconds", "prefill_seconds", "prefill_p95_seconds", "prefill_tokens",
     "decode_seconds", "decode_p95_seconds", "tokens_per_second",
 )  # fmt: skip
+FORGETTING_PARTS = ("before", "after", "change", "low", "high", "perplexity_before", "perplexity_after")
 PAIR_HEADS = (
     "first", "second", "metric", "difference", "low", "high", "df", "p_value", "call", "sentence",
 )  # fmt: skip
@@ -32,7 +33,8 @@ def render_csv(comparison: Comparison) -> str:
     heads += [f"{metric.name}_{part}" for metric in comparison.metrics for part in _PARTS]
     heads += ["unreadable_share"]
     heads += [_cost_head(name) for name in COLUMNS] + ["latency_batch_rows", "published", "published_source"]
-    times, prices = _tabulate_latencies(comparison), _list_prices(comparison)
+    times = _tabulate_latencies(comparison) | _tabulate_forgetting(comparison)
+    prices = _list_prices(comparison)
     heads += [*times, *VERDICT_HEADS]
     rows = (
         [
@@ -111,6 +113,17 @@ def _tabulate_latencies(comparison: Comparison) -> dict[str, dict[str, float]]:
             head = f"{phase}_{row.batch}_{row.way}_{unit}" if unit != "per_second" else f"{part}_{row.batch}_{row.way}"
             if value is not None:
                 columns.setdefault(head, {})[row.candidate] = value
+    return columns
+
+
+def _tabulate_forgetting(comparison: Comparison) -> dict[str, dict[str, float]]:
+    """Return the columns of each measure of forgetting, such as `general_loss_change`: candidate to value."""
+    columns: dict[str, dict[str, float]] = {}
+    for row in comparison.forgetting.rows if comparison.forgetting is not None else ():
+        for part in FORGETTING_PARTS:
+            value: float | None = getattr(row, part)
+            if value is not None:
+                columns.setdefault(f"{row.measure}_{row.metric}_{part}", {})[row.candidate] = value
     return columns
 
 

@@ -73,7 +73,10 @@ def format_percent(value: float | None) -> str:
 
 def plain(text: object) -> str:
     """Return a text on one line without characters that could move a terminal's cursor or turn words around."""
-    return "".join(_plain_character(each) for each in " ".join(str(text).splitlines()))
+    told = str(text)
+    if told.isascii() and told.isprintable():  # as nearly all are: no need to look at each character
+        return told
+    return "".join(map(_plain_character, " ".join(told.splitlines())))
 
 
 def enumerate_words(words: Iterable[str], limit: int = 8) -> str:

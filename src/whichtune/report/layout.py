@@ -16,6 +16,7 @@ from whichtune.report.figures import (
     format_score,
     format_seconds,
 )
+from whichtune.report.forgetting_tables import lay_out_forgetting
 from whichtune.report.groups import lay_out_groups
 from whichtune.report.latency import lay_out_latency
 from whichtune.report.model import (
@@ -69,6 +70,7 @@ def lay_out(comparison: Comparison) -> list[Section]:
         *lay_out_types(comparison),
         *lay_out_confusion(comparison),
         *lay_out_sizes(comparison),
+        *lay_out_forgetting(comparison),
         *lay_out_search(comparison),
         *(lay_out_cost(comparison, title, names) for title, names in COST_TABLES),
         *lay_out_latency(comparison),
@@ -100,7 +102,9 @@ def headline(comparison: Comparison) -> str:
     left = 0 if planned is None else planned - sum(comparison.trials.values())
     waiting = f", {left} not started" if left > 0 else ""
     rows = "" if comparison.rows_scored is None else f"; {count_of(comparison.rows_scored, f'{comparison.split} row')}"
-    return f"Trials: {counts}{waiting}{rows}"
+    more = [] if comparison.withheld is None else [comparison.withheld]
+    more += [f"Asked here: {'; '.join(comparison.asked)}."] if comparison.asked else []
+    return " ".join([f"Trials: {counts}{waiting}{rows}{'.' if more else ''}", *more])
 
 
 def mark(row: CandidateRow) -> str:

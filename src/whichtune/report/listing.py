@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean
@@ -16,7 +16,7 @@ from whichtune.records.trial import MetricValue, Record, TrialRecord
 from whichtune.report.figures import DASH, format_score, plain
 from whichtune.report.layout import TableSection
 from whichtune.report.quality import SPLIT, title_of
-from whichtune.report.terminal import build_table
+from whichtune.report.terminal import GAP, build_table
 
 
 class StudyLine(Record):
@@ -34,7 +34,7 @@ class StudyLine(Record):
     """The first metric."""
     unit: str = "share"
     best: str | None = None
-    """Candidate with the best mean of the first metric on the test split."""
+    """Candidate with the best mean of the first metric on the test split, once all trainings are in."""
     best_mean: float | None = None
     when: str | None = None
     """When its latest trial started, UTC."""
@@ -49,21 +49,34 @@ def list_studies(root: Path) -> list[StudyLine]:
 
 
 def render_list(lines: Sequence[StudyLine], console: Console) -> None:
-    """Print studies as a table."""
+    """Print studies as a table; where names leave too little room for it, the least telling columns go."""
     if not lines:
         console.print(Text("No studies here; `whichtune run STUDY.yaml` makes one."))
         return
     sound = [one for one in lines if one.fault is None]
-    rows = [
-        (one.name, f"{one.finished}/{one.total}", str(one.failed), one.best or DASH, _score(one), _day(one.when))
-        for one in sound
-    ]
-    columns = ("study", "finished", "failed", "best by its mean", "its mean", "latest")
-    if rows:
-        console.print(build_table(TableSection("", columns, rows, frozenset({1, 2})), console.width))
+    section = _fit(sound, console.width)
+    if section is not None:
+        console.print(build_table(section, console.width))
+    else:
+        for one in sound:
+            console.print(Text(f"{plain(one.name)}  {one.finished}/{one.total}"), soft_wrap=True)
     for one in lines:
         if one.fault is not None:
             console.print(Text(f"{plain(one.name)} cannot be read: {plain(one.fault)}"))
+
+
+def _fit(lines: Sequence[StudyLine], width: int) -> TableSection | None:
+    """Return the richest table whose cells all stand on one line; None where there is none."""
+    failed = any(one.failed for one in lines)
+    for columns in TABLES:
+        shown = [name for name in columns if name != "failed" or failed or columns is TABLES[0]]
+        rows = [tuple(COLUMNS[name](one) for name in shown) for one in lines]
+        titles = tuple(name.rstrip() for name in shown)
+        wide = [max(len(title), *(len(plain(row[at])) for row in rows)) for at, title in enumerate(titles) if rows]
+        if rows and sum(wide) + GAP * (len(wide) - 1) <= width:
+            right = frozenset(at for at, title in enumerate(titles) if title in {"finished", "failed"})
+            return TableSection("", titles, rows, right)
+    return None
 
 
 def _describe(folder: StudyFolder) -> StudyLine:
@@ -77,7 +90,8 @@ def _describe(folder: StudyFolder) -> StudyLine:
     line.failed = sum(one.status in {"failed", "does-not-fit"} for one in trials)
     line.total = len(trials) if plan is None else plan.total
     line.when = max((one.started_at for one in trials), default=None)
-    _add_best(line, trials)
+    if plan is None or plan.complete:  # nothing of the test split is told before all trainings are in
+        _add_best(line, trials)
     return line
 
 
@@ -110,3 +124,31 @@ def _day(when: str | None) -> str:
         return datetime.fromisoformat(when).strftime("%Y-%m-%d %H:%M")
     except ValueError:
         return plain(when)
+
+
+def _date(when: str | None) -> str:
+    return _day(when).partition(" ")[0]
+
+
+COLUMNS: dict[str, Callable[[StudyLine], str]] = {
+    "study": lambda one: one.name,
+    "finished": lambda one: f"{one.finished}/{one.total}",
+    "failed": lambda one: str(one.failed),
+    "best": lambda one: one.best or DASH,
+    "mean": _score,
+    "mean ": lambda one: format_score(one.best_mean, one.unit),
+    "latest": lambda one: _day(one.when),
+    "latest ": lambda one: _date(one.when),
+}
+"""What a column shows of a study; a shorter form of one has a space behind its title."""
+TABLES = (
+    ("study", "finished", "failed", "best", "mean", "latest"),
+    ("study", "finished", "failed", "best", "mean", "latest "),
+    ("study", "finished", "failed", "best", "mean"),
+    ("study", "finished", "best", "mean"),
+    ("study", "finished", "best", "mean "),
+    ("study", "finished", "best"),
+    ("study", "finished", "failed"),
+    ("study", "finished"),
+)
+"""Columns of the list, the richest first."""

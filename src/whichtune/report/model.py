@@ -12,6 +12,7 @@ from pydantic import Field
 
 from whichtune.records.trial import Family, Record, Status
 from whichtune.report.confusion_model import Confusion
+from whichtune.report.forgetting_model import Forgetting
 from whichtune.report.search_model import SearchReport
 from whichtune.report.size_model import SizeReport
 from whichtune.report.verdict_model import Verdict
@@ -325,6 +326,10 @@ class Comparison(Record):
     trials: dict[Status, int] = Field(default_factory=dict)
     trials_planned: int | None = None
     """How many trials the study asks for; None where its plan is not known."""
+    withheld: str | None = None
+    """Why validation figures stand here where test figures were asked for; None where they do not."""
+    asked: list[str] = Field(default_factory=list)
+    """What the verdict weighs in place of the study's own margin, cost and limits."""
     candidates: list[CandidateRow] = Field(default_factory=list)
     """Best mean of the first metric first; those without one last."""
     unfinished: list[TrialRow] = Field(default_factory=list)
@@ -355,7 +360,9 @@ class Comparison(Record):
     group_metric: MetricHead | None = None
     """What the scores of groups are."""
     sizes: SizeReport | None = None
-    """Scores by the number of training rows, of studies that ask for several."""
+    """Scores by the number of labelled rows, of studies that ask for several."""
+    forgetting: Forgetting | None = None
+    """What tuning left of what models were good at; None where nothing was measured. It decides nothing."""
     search: SearchReport | None = None
     """How settings were chosen; None where none were. Its trials are no part of anything else here."""
     confusion: Confusion | None = None

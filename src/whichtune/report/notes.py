@@ -24,19 +24,19 @@ def list_unfinished(trials: Iterable[TrialRecord]) -> list[TrialRow]:
     ]
 
 
-def explain(trial: TrialRecord) -> str:
-    """Say why a trial has no result."""
+def explain(trial: TrialRecord, split: str = "test") -> str:
+    """Say why a trial has no result on a split."""
     if trial.failure is not None:
         told = trial.failure.message or "no message"
         return told if trial.status in {"unsupported", "does-not-fit"} else f"{trial.failure.kind}: {told}"
     if trial.status == "running":
         return f"still running, or stopped before its end; started {trial.started_at}"
-    return "it has no scores on the test split" if trial.status == "finished" else "no reason was recorded"
+    return f"it has no scores on the {split} split" if trial.status == "finished" else "no reason was recorded"
 
 
-def explain_all(trials: Iterable[TrialRecord]) -> str:
-    """Say why a candidate has no result at all."""
-    return "; ".join(dict.fromkeys(explain(one) for one in trials))
+def explain_all(trials: Iterable[TrialRecord], split: str = "test") -> str:
+    """Say why a candidate has no result on a split at all."""
+    return "; ".join(dict.fromkeys(explain(one, split) for one in trials))
 
 
 def list_unequal(trials: Iterable[TrialRecord]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from whichtune.report.figures import (
     DASH,
     count_of,
+    enumerate_words,
     format_bytes,
     format_operations,
     format_percent,
@@ -16,7 +17,7 @@ from whichtune.report.figures import (
 from whichtune.report.model import Comparison, MetricHead
 from whichtune.report.sections import ListSection, Section, TableSection
 from whichtune.report.sentences import is_legal, write_bound
-from whichtune.report.verdict_model import Axis, Price, Verdict
+from whichtune.report.verdict_model import Axis, Choice, Price, Verdict
 
 WRITERS = {"seconds": format_seconds, "peak_bytes": format_bytes, "flops": format_operations}
 COST_HEADS: dict[Axis, str] = {"seconds": "time", "peak_bytes": "peak", "flops": "operations"}
@@ -45,8 +46,13 @@ def lay_out_verdict(comparison: Comparison) -> Iterator[Section]:
     yield TableSection(
         title="With another margin or cost",
         columns=("what", "instead", "recommended"),
-        rows=[(what, one.said, one.candidate or "nothing is shown") for what, one in others],
+        rows=[(what, one.said, _say_choice(one)) for what, one in others],
     )
+
+
+def _say_choice(one: Choice) -> str:
+    told = one.candidate or "nothing is shown"
+    return f"{told} (cost unknown: {enumerate_words(one.unpriced)})" if one.unpriced else told
 
 
 def list_unsaid(comparison: Comparison) -> list[str]:
@@ -110,4 +116,4 @@ def _list_reference(verdict: Verdict) -> Iterator[str]:
             yield f"{one.candidate}: {'; '.join(one.outside)}"
     for one in verdict.prices:
         if one.cost is None and one.absent is None:
-            yield f"{one.candidate}: its cost is not known ({one.reason}), so it counts as the dearest"
+            yield f"{one.candidate}: cost unknown: {one.reason}; it stands last, cheaper or dearer"

@@ -16,6 +16,7 @@ from whichtune.report.quality import list_metrics
 from whichtune.report.search_model import SearchReport, SearchRow, SearchTrial, TriedSetting
 from whichtune.spec.digest import canonical
 from whichtune.stats.budget import expected_best
+from whichtune.stats.metrics import METRICS
 
 CHOSEN_ON = "validation"
 FIRST_ROUND = ("own", "grid")
@@ -36,6 +37,15 @@ def report_searches(folder: StudyFolder, finals: Sequence[TrialRecord]) -> Searc
     return report
 
 
+def head_search(report: SearchReport) -> MetricHead:
+    """Describe what choices were made by; its unit is its own, whatever trials are left on disk."""
+    known = None if report.metric is None else METRICS.get(report.metric)
+    if known is None:
+        name = report.metric or ""
+        return MetricHead(name=name, title=name or "score", direction="higher", unit="points")
+    return MetricHead(name=known.name, title=known.title, direction=known.direction, unit=known.unit)
+
+
 def describe_search(
     search: CandidateSearch, trials: Mapping[str, TrialRecord], log: SearchLog, finals: Iterable[TrialRecord]
 ) -> SearchRow:
@@ -54,6 +64,7 @@ def describe_search(
         choices=search.choices,
         own=search.own,
         chosen=search.chosen,
+        lost=len(search.trials) - len(records),
         score=None if search.score is None else sign * search.score,
         own_score=None if own is None else own.mean,
         settings=settings,
@@ -128,8 +139,12 @@ def _budget_curve(trials: Sequence[SearchTrial], sign: float) -> list[float]:
 
 
 def _remark(report: SearchReport, metric: MetricHead | None) -> Iterator[str]:
-    if report.rows:
+    if any(row.trials for row in report.rows):
         yield _say_budget(report)
+    gone = [row for row in report.rows if row.lost]
+    if gone:
+        lost = count_of(sum(row.lost for row in gone), "search trial")
+        yield f"{lost} of {enumerate_words(row.candidate for row in gone)} no longer on disk: no scores of theirs"
     if report.untuned:
         yield f"Nothing to tune, so no search trials: {enumerate_words(report.untuned)}"
     yield from _say_pruning(report)
@@ -190,7 +205,7 @@ def _remark_row(row: SearchRow) -> Iterator[str]:
     if failed:
         why = enumerate_words(dict.fromkeys(one.reason or "no reason" for one in failed), 2)
         yield f"{row.candidate}: {count_of(len(failed), 'search trial')} without a score ({why})"
-    if row.score is None:
+    if row.score is None and not row.lost:
         yield f"{row.candidate}: no search trial has a score; its final trials have the entry's own settings"
 
 

@@ -66,6 +66,8 @@ class SearchRow(Record):
     """In the order in which they were asked for."""
     ends: dict[str, End] = Field(default_factory=dict)
     """Settings of the chosen one that lie at the end of everything that was tried."""
+    lost: int = 0
+    """Its trials that are no longer on disk."""
     extended: bool = False
     expected_best: list[float] = Field(default_factory=list)
     """Expected best validation score of 1, 2, ... settings drawn from those of the first round."""

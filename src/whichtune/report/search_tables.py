@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from whichtune.report.figures import DASH, format_interval, format_score, format_seconds
 from whichtune.report.model import Comparison, MetricHead
-from whichtune.report.search import write_setting
+from whichtune.report.search import head_search, write_setting
 from whichtune.report.search_model import SearchReport, SearchRow, TriedSetting
 from whichtune.report.sections import ListSection, Section, TableSection
 
@@ -22,8 +22,7 @@ def lay_out_search(comparison: Comparison) -> Iterator[Section]:
     report = comparison.search
     if report is None:
         return
-    metric = next((one for one in comparison.metrics if one.name == report.metric), None)
-    metric = metric or MetricHead(name="", title=report.metric or "score", direction="higher", unit="points")
+    metric = head_search(report)
     yield _choices(report, metric)
     yield ListSection("Search: what to know", report.remarks)
     yield _sensitivity(report, metric)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from whichtune.report.figures import enumerate_words, format_amount, format_score
 from whichtune.report.limits import UNITS, UNMEASURED, Breach
@@ -44,9 +44,10 @@ LEGAL: tuple[re.Pattern[str], ...] = tuple(
         r"Two trainings each(?: \(.+\))?: intervals only; a verdict needs three\.",
         rf"One candidate: nothing to compare it with; its score is {_SCORE} {_RANGE}\.",
         rf"No candidate is within the limits; the nearest is .+, over {_LIMIT} by {_OVER}\.",
+        r"Cost unknown: .+ \(.+\): (?:it|each) may be cheaper or dearer than any other\.",
     )
 )
-"""Forms of the nine sentences, in the order in which the documentation numbers them."""
+"""Forms of the ten sentences, in the order in which the documentation numbers them."""
 
 
 def is_legal(sentence: str) -> bool:
@@ -121,6 +122,13 @@ def collapse(name: str, collapsed: int, trainings: int) -> str:
 def stand_alone(score: str, interval: str) -> str:
     """Write the score of an only candidate, figures already written."""
     return f"One candidate: nothing to compare it with; its score is {score} ({interval})."
+
+
+def miss_costs(names: Mapping[str, Sequence[str]]) -> str:
+    """Write whose cost is not known, by the reason: what is called the cheapest was not weighed against them."""
+    told = "; ".join(f"{', '.join(own)} ({reason})" for reason, own in names.items())
+    who = "it" if sum(map(len, names.values())) == 1 else "each"
+    return f"Cost unknown: {told}: {who} may be cheaper or dearer than any other."
 
 
 def exclude_all(name: str, breach: Breach) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from whichtune.records.folder import TrialFolder, read_lines
+from whichtune.records.folder import StudyFolder, TrialFolder, read_lines
+from whichtune.records.retention import METRICS as MEASURED
 from whichtune.records.trial import SplitScores, TrialRecord
 from whichtune.report.figures import (
     DASH,
@@ -22,8 +23,9 @@ from whichtune.report.figures import (
 )
 from whichtune.report.layout import ListSection, Section, TableSection
 from whichtune.report.notes import explain, flatten
-from whichtune.report.quality import title_of
+from whichtune.report.quality import SPLIT, title_of
 from whichtune.report.terminal import print_sections
+from whichtune.report.waiting import is_withheld
 from whichtune.stats.metrics import METRICS
 
 CONFUSION_LABELS = 12
@@ -37,17 +39,25 @@ NOT_SETTINGS = {"kind", "grid", "on", "training", "search"}
 
 def render_trial(folder: TrialFolder, console: Console, *, traceback: bool = False) -> None:
     """Print everything a trial left; the traceback of a failure only when asked for."""
-    record = folder.read()
+    record, told = withhold(folder.read(), StudyFolder(folder.path.parent.parent))
     console.print(Text(f"Trial {plain(record.id)}", style="bold"))
     about = "" if record.role == "final" else "search trial of "
-    told = f"{about}{record.candidate}, seed {record.seed}, study {record.study}: {record.status}"
-    console.print(Text(plain(told)))
+    which = f"{about}{record.candidate}, seed {record.seed}, study {record.study}: {record.status}"
+    console.print(Text(plain(f"{which}. {told}" if told else which)))
     sections = lay_out_trial(record, list(read_lines(folder.curve)))
     print_sections([one for one in sections if (one.rows if isinstance(one, TableSection) else one.lines)], console)
     if traceback and record.failure is not None and record.failure.traceback:
         console.print()
         console.print(Text("Traceback", style="bold"))
         console.print(Text("\n".join(plain(line) for line in record.failure.traceback.splitlines())))
+
+
+def withhold(record: TrialRecord, study: StudyFolder) -> tuple[TrialRecord, str]:
+    """Leave out the test scores of a study that may still ask for trainings, and say so."""
+    if SPLIT not in record.scores or not is_withheld(study, SPLIT):
+        return record, ""
+    scores = {split: own for split, own in record.scores.items() if split != SPLIT}
+    return record.model_copy(update={"scores": scores}), "Test scores appear once all trainings of its study are in."
 
 
 def lay_out_trial(record: TrialRecord, curve: Sequence[Mapping[str, Any]]) -> list[Section]:
@@ -64,6 +74,7 @@ def lay_out_trial(record: TrialRecord, curve: Sequence[Mapping[str, Any]]) -> li
         _validations(record, curve),
         TableSection("Parameters", ("part", "elements"), list(_parameters(record)), frozenset({1})),
         _phases(record),
+        ListSection("Forgetting", list(_forgetting(record))),
         ListSection("Traps seen", record.traps),
         _pairs_table("Not measured", record.unmeasured),
         ListSection("Rests on", list(_provenance(record))),
@@ -211,6 +222,13 @@ def _parameters(record: TrialRecord) -> Iterator[tuple[str, str]]:
         yield "trainable share", format_percent(counts.trainable / counts.total)
     if counts.inert:
         yield f"held still ({enumerate_words(counts.inert_names, 3)})", format_count(counts.inert)
+
+
+def _forgetting(record: TrialRecord) -> Iterator[str]:
+    for name, own in record.retention.items():
+        unit = METRICS[MEASURED[own.kind]].unit
+        told = f"{format_score(own.before, unit)} before, {format_score(own.after, unit)} after"
+        yield f"{name}, {MEASURED[own.kind]}: {told}{f' ({own.reason})' if own.reason else ''}"
 
 
 def _phases(record: TrialRecord) -> Section:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from whichtune.records.trial import Record
@@ -11,7 +13,7 @@ class SizePoint(Record):
     """One candidate trained on so many rows."""
 
     size: int
-    """Training rows."""
+    """Labelled rows that might be used, training and validation together."""
     mean: float
     """Over its chains of subsets."""
     low: float | None = None
@@ -26,6 +28,8 @@ class SizeCurve(Record):
     """One candidate over the sizes."""
 
     candidate: str
+    fixed: bool = False
+    """It looks at no training row: the same answers at every size."""
     points: list[SizePoint] = Field(default_factory=list)
     """Smallest size first."""
 
@@ -34,6 +38,8 @@ class SizeReport(Record):
     """The candidates over the sizes, and where they cross."""
 
     metric: str
+    hold: Literal["steps", "epochs"] = "steps"
+    """What of a training stays as it is on all rows."""
     curves: list[SizeCurve] = Field(default_factory=list)
     sentences: list[str] = Field(default_factory=list)
     """Which candidate wins below and above which size, as brackets."""

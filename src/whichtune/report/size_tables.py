@@ -1,4 +1,4 @@
-"""Tables of scores by the number of training rows."""
+"""Tables of scores by the number of labelled rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from whichtune.report.sections import ListSection, Section, TableSection
 from whichtune.report.size_model import SizePoint, SizeReport
 from whichtune.stats.metrics import METRICS
 
-CURVES = "Scores by training rows"
+CURVES = "Scores by labelled rows"
+TITLE = "By labelled rows"
+HELD = {
+    "steps": "Every training takes as many steps as on all rows.",
+    "epochs": "Every training goes through its rows as often as on all of them.",
+}
+"""What stays equal over sizes, in words."""
 
 
 def lay_out_sizes(comparison: Comparison) -> Iterator[Section]:
@@ -20,7 +26,7 @@ def lay_out_sizes(comparison: Comparison) -> Iterator[Section]:
     if report is None:
         return
     metric = size_metric(report)
-    yield ListSection("By training rows", report.sentences)
+    yield ListSection(TITLE, report.sentences)
     sizes = sorted({point.size for curve in report.curves for point in curve.points})
     held = {(curve.candidate, point.size): point for curve in report.curves for point in curve.points}
     yield TableSection(
@@ -31,7 +37,8 @@ def lay_out_sizes(comparison: Comparison) -> Iterator[Section]:
             for curve in report.curves
         ],
         right=frozenset(range(1, len(sizes) + 1)),
-        note="Means over chains of subsets, each drawn anew and shared by the methods; intervals are 95 %.",
+        note=f"Rows are those for training and validation together. Means over chains of subsets, each drawn anew and "
+        f"shared by the methods, with the settings of the final trials; intervals are 95 %. {HELD[report.hold]}",
     )
 
 

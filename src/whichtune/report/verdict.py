@@ -8,7 +8,7 @@ enough may well be one. There is no verdict while a candidate that varies has fe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,8 +23,17 @@ from whichtune.report.scope import say_alone
 from whichtune.report.trainings import Trainings, count_trainings, find_majority
 from whichtune.report.uses import count_use, fingerprint_rows
 from whichtune.report.verdict_model import Axis, Choice, Price, Verdict
+from whichtune.report.waiting import count_waiting
 from whichtune.spec.study import StudySpec
-from whichtune.stats.decision import Decision, Option, beats_baselines, choose, is_priced, reach_decision
+from whichtune.stats.decision import (
+    Decision,
+    Option,
+    beats_baselines,
+    choose,
+    find_unpriced,
+    is_priced,
+    reach_decision,
+)
 from whichtune.stats.intervals import CandidateSample, estimate_difference
 from whichtune.stats.metrics import METRICS
 from whichtune.stats.pairs import margin_amount
@@ -46,6 +55,11 @@ class Case:
     rows: Sequence[CandidateRow]
     evidence: Mapping[str, Evidence]
     spendings: Mapping[str, Spending]
+
+    @property
+    def trials(self) -> list[TrialRecord]:
+        """The final trials of all candidates."""
+        return [trial for one in self.spendings.values() for trial in one.trials]
 
     @cached_property
     def alone(self) -> bool:
@@ -150,22 +164,17 @@ def take_verdict(case: Case) -> Verdict | None:
 
 def judge(folder: StudyFolder, case: Case) -> Verdict | None:
     """Take the verdict of a study whose trials are all over, and count it as a use of its test rows."""
-    trials = [trial for one in case.spendings.values() for trial in one.trials]
-    verdict = None if count_waiting(folder, trials) else take_verdict(case)
+    verdict = None if count_waiting(folder, case.trials) else take_verdict(case)
     if verdict is not None:
-        rows = fingerprint_rows(folder, SPLIT, next(iter(case.samples.values())).ids)
-        verdict.test_uses = count_use(folder, rows, [trial.id for trial in trials if trial.status == "finished"])
+        verdict.test_uses = count_look(folder, case)
     return verdict
 
 
-def count_waiting(folder: StudyFolder, trials: Iterable[TrialRecord]) -> int:
-    """Count the final trials that a study asks for and that are not over; none where its plan is not known.
-
-    Test predictions are not read for a verdict before the last of them is in.
-    """
-    plan = folder.read_plan()
-    over = sum(trial.status != "running" for trial in trials)
-    return 0 if plan is None else max(0 if plan.complete else 1, plan.total - over)
+def count_look(folder: StudyFolder, case: Case) -> int:
+    """Count a look at the test scores of a study as a use of its test rows; return how many there are by now."""
+    ids = next((sample.ids for sample in case.samples.values()), ())
+    rows = fingerprint_rows(folder, SPLIT, ids)
+    return count_use(folder, rows, [trial.id for trial in case.trials if trial.status == "finished"])
 
 
 def list_untaken(case: Case) -> list[str]:
@@ -182,13 +191,19 @@ def list_unpriced(case: Case) -> list[str]:
     axis, decision = case.study.cost.axis, case.decision
     if decision is None or is_priced(case.options(axis), decision.shortfalls, decision.margin):
         return []
-    costs = case.costs(axis)
-    reasons: dict[str, list[str]] = {}
-    for row in case.compared:
-        if costs[row.candidate].value is None:
-            reasons.setdefault(costs[row.candidate].reason or "not recorded", []).append(row.candidate)
+    reasons = _group_unpriced(case, [row.candidate for row in case.compared])
     told = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
     return [f"No verdict: which candidate is the cheapest is not known, for want of the cost of {told}."]
+
+
+def _group_unpriced(case: Case, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the candidates without a cost by the reason."""
+    costs = case.costs(case.study.cost.axis)
+    reasons: dict[str, list[str]] = {}
+    for name in names:
+        if costs[name].value is None:
+            reasons.setdefault(costs[name].reason or "not recorded", []).append(name)
+    return reasons
 
 
 def _say(case: Case, decision: Decision | None) -> Iterator[str]:
@@ -205,6 +220,7 @@ def _say(case: Case, decision: Decision | None) -> Iterator[str]:
             yield write([] if len(held) == len(case.varied) else held)
     if decision is not None:
         yield from _say_decision(decision, case.metric.unit)
+        yield from _say_unpriced(case, decision)
     for row in case.rows:
         own = case.trainings[row.candidate]
         if own.collapsed and row.candidate not in case.breaches:
@@ -227,6 +243,15 @@ def _say_decision(decision: Decision, unit: str) -> Iterator[str]:
         if guess is not None:
             told += f" {sentences.guess(guess.name, (guess.estimate, guess.bound), margin, unit, decision.needs)}"
         yield told
+
+
+def _say_unpriced(case: Case, decision: Decision) -> Iterator[str]:
+    """Name the candidates that the cheapest one was not weighed against."""
+    if decision.shown is None:
+        return
+    unpriced = find_unpriced(case.options(case.study.cost.axis), decision.shortfalls, decision.margin)
+    if unpriced:
+        yield sentences.miss_costs(_group_unpriced(case, unpriced))
 
 
 def _nothing_beats_baselines(case: Case) -> bool:
@@ -306,7 +331,7 @@ def _try_margins(case: Case, decision: Decision) -> Iterator[Choice]:
         if points != case.study.margin and is_priced(options, decision.shortfalls, case.margin(points)):
             said = f"{points:g} % of the best loss" if case.metric.unit == "nats" else f"{points:g} points"
             said = "1 point" if said == "1 points" else said
-            yield Choice(said=said, candidate=choose(options, decision.shortfalls, case.margin(points)))
+            yield _choose(said, options, decision, case.margin(points))
 
 
 def _try_axes(case: Case, decision: Decision) -> Iterator[Choice]:
@@ -314,4 +339,10 @@ def _try_axes(case: Case, decision: Decision) -> Iterator[Choice]:
         if axis != case.study.cost.axis:
             options = case.options(axis)
             if is_priced(options, decision.shortfalls, decision.margin):
-                yield Choice(said=AXIS_TITLES[axis], candidate=choose(options, decision.shortfalls, decision.margin))
+                yield _choose(AXIS_TITLES[axis], options, decision, decision.margin)
+
+
+def _choose(said: str, options: Sequence[Option], decision: Decision, margin: float) -> Choice:
+    chosen = choose(options, decision.shortfalls, margin)
+    unpriced = [] if chosen is None else find_unpriced(options, decision.shortfalls, margin)
+    return Choice(said=said, candidate=chosen, unpriced=unpriced)

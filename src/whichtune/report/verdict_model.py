@@ -49,6 +49,8 @@ class Choice(Record):
     said: str
     """The margin or the axis, as a person reads it."""
     candidate: str | None = None
+    unpriced: list[str] = Field(default_factory=list)
+    """Candidates that may be good enough too, and whose cost is not known."""
 
 
 class Verdict(Record):

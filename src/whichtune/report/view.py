@@ -18,3 +18,7 @@ class View:
     """Show which labels are taken for which."""
     candidate: str | None = None
     """Whose confusion; without a name that of the best candidate that is no baseline."""
+    partial: bool = False
+    """Show test figures before all trainings are in."""
+    settings: tuple[str, ...] = ()
+    """Overrides of what the verdict weighs, such as `margin=3`; the stored study keeps its own."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whichtune.errors import SpecError, sentence
+from whichtune.errors import SpecError, cut_value, sentence
 from whichtune.spec.compose import compose
 from whichtune.spec.faults import Fault
 from whichtune.spec.nodes import Node, Place, nest_node
@@ -14,7 +14,7 @@ def read_override(text: str, base: Node) -> tuple[Node | None, list[Fault]]:
     The value is YAML: `16`, `word`, `[1, 2]`, `{a: 1}`; nothing after `=` is null. Where a name in `base` holds dots
     (`v1.5`), the longest name that is there is taken.
     """
-    place = Place(f"--set {text}")
+    place = Place(f"--set {cut_value(text)}")
     path, equals, value = text.partition("=")
     steps = _split(path.strip(), base)
     if not equals or not all(steps):

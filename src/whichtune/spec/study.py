@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from whichtune.errors import did_you_mean, sentence
 from whichtune.spec.backbones import BackboneSpec, PairBackbone
 from whichtune.spec.base import Partial, Spec, Steps, raise_misfit
+from whichtune.spec.engine import EngineSpec
 from whichtune.spec.members import kinds, specs
 from whichtune.spec.merge import deep_merge
 from whichtune.spec.method_base import BaselineBase, PairOn, TunerBase
 from whichtune.spec.methods import HypothesisOnlySpec, LeadSpec, MajoritySpec, MethodSpec, QuestionOnlySpec
 from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.search import SearchSpec, search_faults
+from whichtune.spec.sizes import Size, sizes_faults
 from whichtune.spec.sources import DataSpec
 from whichtune.spec.tasks import (
     ImageClassificationSpec,
@@ -61,6 +63,11 @@ class StudySpec(Spec):
     contender_seeds: int = Field(default=8, ge=0, le=100)
     """After three `seeds` or more, candidates that could be the best by their validation scores are trained until they
     have so many; 0 for none."""
+    sizes: tuple[Size, ...] = ()
+    """Data-size curves: numbers of labelled rows, training and validation together in the study's own shares, at which
+    every candidate is trained too, such as `[32, 128, 512, all]`. Each seed draws its own chain of subsets."""
+    sizes_hold: Literal["steps", "epochs"] = "steps"
+    """What stays as it is on all rows where there are fewer: the optimizer steps of a training, or its epochs."""
     search: SearchSpec | None = None
     """How settings are chosen for each method, with equal budgets; as the entries say when left out."""
     margin: float = Field(default=2.0, ge=0)
@@ -71,6 +78,8 @@ class StudySpec(Spec):
     """What the cheapest is the cheapest by."""
     execution: ExecutionSpec = ExecutionSpec()
     """Device, threads, kernels."""
+    engine: EngineSpec = EngineSpec()
+    """What saves work without changing results; each can be switched off, such as `{unpad: false}`."""
     measure: MeasureSpec = MeasureSpec()
     """Probes and latency."""
     trackers: dict[Name, TrackerSpec] = Field(default_factory=dict)
@@ -91,6 +100,7 @@ class StudySpec(Spec):
             )
         )
         raise_misfit([*_text_faults(self), *_answer_faults(self), *_image_faults(self), *_search_faults(self)])
+        raise_misfit(sizes_faults(self.sizes, self.seeds))
         return self
 
     def backbone(self, name: str) -> BackboneSpec:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from whichtune.spec.base import Spec, raise_misfit
+from whichtune.spec.retention import MeasureName, RetentionSpec
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(gt=0)]
@@ -127,3 +128,5 @@ class MeasureSpec(Spec):
     """Training steps a probe times, after warm-up."""
     latency_repeats: int = Field(default=20, ge=1)
     """Timed forward passes per batch size."""
+    retention: dict[MeasureName, RetentionSpec] = Field(default_factory=dict)
+    """Your name for each measure of what tuned language models forget, taken before and after; none when left out."""

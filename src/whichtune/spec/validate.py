@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from whichtune.errors import did_you_mean, sentence
+from whichtune.errors import cut_value, did_you_mean, sentence
 from whichtune.spec.base import Misfit, Spec, Steps
 from whichtune.spec.faults import Fault, dotted
 from whichtune.spec.members import choices, kinds, specs, strip
@@ -103,7 +103,7 @@ def _got(spot: Spot, allowed: str, remedy: str = "") -> str:
         return sentence("nothing stands here", allowed=allowed, remedy=remedy or _example(spot) or _kind_example(spot))
     if isinstance(content, dict | list):
         return sentence(f"got a {'mapping' if isinstance(content, dict) else 'list'}", allowed=allowed, remedy=remedy)
-    shown = json.dumps(content) if isinstance(content, bool) else repr(content)
+    shown = json.dumps(content) if isinstance(content, bool) else cut_value(repr(content))
     return sentence(f"got {shown}", allowed=allowed, remedy=remedy)
 
 

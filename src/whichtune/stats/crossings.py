@@ -17,11 +17,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from whichtune.spec.sizes import LEAST_CHAINS
 from whichtune.stats.counting import Floats
 from whichtune.stats.intervals import Estimate, estimate_single, sample_candidate
 
-MIN_CHAINS = 5
-"""With fewer chains their variance is too badly known to show who is ahead."""
 ERROR = 0.05
 """Error of all calls of two candidates together."""
 
@@ -100,7 +99,7 @@ def pair_by_chain(first: Chains, second: Chains, *, binary: bool = False) -> Est
 
 def _compare(names: tuple[str, str], size: int, gap: Estimate, chains: int, level: float) -> SizedGap:
     low, high = gap.interval(level)
-    settled = chains >= MIN_CHAINS and not low <= 0 <= high
+    settled = chains >= LEAST_CHAINS and not low <= 0 <= high
     return SizedGap(size, gap, low, high, chains, names[0 if low > 0 else 1] if settled else None)
 
 

@@ -4,8 +4,8 @@ A candidate is *shown* if its shortfall from the best is at most the margin at 9
 cheapest shown one is recommended. Where none is, the cheapest one with a bound and with its estimate within the margin
 is a guess.
 
-A candidate whose cost is not known counts as the dearest: it is never called cheaper than another, nor another cheaper
-than it.
+A candidate whose cost is not known is ranked behind the others: it is never called cheaper than another, nor another
+cheaper than it. Those that might be a cheaper way all the same are named (`find_unpriced`).
 """
 
 from __future__ import annotations
@@ -101,6 +101,11 @@ def is_priced(options: Sequence[Option], shortfalls: Mapping[str, Shortfall], ma
     shown = [one.cost for one in options if one.sound and shortfalls[one.name].bound <= margin]
     known = any(one.cost is not None for one in options)
     return known and (len(shown) < 2 or any(cost is not None for cost in shown))
+
+
+def find_unpriced(options: Sequence[Option], shortfalls: Mapping[str, Shortfall], margin: float) -> list[str]:
+    """Name the sound candidates of unknown cost that are not shown to be further below the best than the margin."""
+    return [one.name for one in options if one.sound and one.cost is None and shortfalls[one.name].least <= margin]
 
 
 def settle(samples: Sequence[CandidateSample], shortfalls: Sequence[Shortfall], own: Shortfall, margin: float) -> Needs:

@@ -53,7 +53,8 @@ class Bench:
         return told
 
     def _load(self, adapter: Path, name: str) -> Backbone:
-        key = name, request_load(load_card(adapter).method, self.spec.execution.attention, self.spec.task.reads)
+        way = (self.spec.execution.attention, self.spec.task.reads, self.spec.engine)
+        key = name, request_load(load_card(adapter).method, *way)
         if key not in self.loaded:
             self.loaded = {key: load_backbone(self.spec.backbone(name), key[1])}
         return self.loaded[key]

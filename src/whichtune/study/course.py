@@ -69,7 +69,7 @@ class Course:
         """Yield the record of every trial; the plan of a stage is on disk before its first trial starts."""
         study = self.desk.shared.study
         require_distinct_entries(self.desk, self.known)
-        staged = study.search is not None or bool(further_seeds(study))
+        staged = study.search is not None or bool(further_seeds(study)) or bool(study.sizes)
         told = False
         while asked := next_trials(study, self.results, self.find_contenders):
             identities = [self._identify(planned) for planned in asked]
@@ -106,7 +106,7 @@ class Course:
     def _halting(self, planned: Planned) -> list[Halving]:
         """Return what may end a search trial early, where the study asks for that."""
         study = self.desk.shared.study
-        if study.search is None or study.search.pruner is None or planned.role == "final":
+        if study.search is None or study.search.pruner is None or planned.role != "search":
             return []
         own = next(one for one in list_searches(study, self.results) if one.base.candidate == planned.candidate)
         return own.halt(planned)
@@ -135,7 +135,7 @@ class Course:
         known += [(planned, trial_id(dict(identity))) for planned, identity in zip(asked, identities, strict=True)]
         listed = [
             {"id": identifier, "candidate": planned.candidate, "seed": planned.seed}
-            | ({"role": "search"} if planned.role == "search" else {})
+            | ({} if planned.role == "final" else {"role": planned.role})
             for planned, identifier in known
         ]
         finals = sum(planned.role == "final" for planned, _ in known)

@@ -20,6 +20,7 @@ from whichtune.engine.fit import Listener
 from whichtune.engine.guards import fitting_in_memory, require_room
 from whichtune.engine.matching import MatchingTrial
 from whichtune.engine.optimizing import Arithmetic
+from whichtune.engine.prefix_cache import Keeping, with_prefix
 from whichtune.engine.trial import EVALUATED, CurveWriter, Material, Outcome, TunerTrial, count_assembly, run_baseline
 from whichtune.engine.weighting import weigh_classes
 from whichtune.engine.writing import require_words_fit
@@ -43,18 +44,19 @@ from whichtune.spec.zero_shot import ZeroShotSpec
 from whichtune.study.plan import Planned, family_of, overrides_of, trial_id
 from whichtune.study.prompters import make_matcher, make_prompter, naming_method
 from whichtune.study.sharing import Ledger, Shared
+from whichtune.study.sizing import cut_material, training_at
 from whichtune.study.subprocesses import Checker
 from whichtune.tasks.contract import WrittenTask
 from whichtune.trackers.crew import Crew
 
 MANY_UNREAD = 0.5
 """Share of unread answers from which on the way of asking is to be looked at."""
-SEARCHING = {
-    "adapter_bytes": "a search trial keeps no adapter",
-    "checked": "a search trial keeps no adapter to check",
+KEEPING_NOTHING = {
+    "adapter_bytes": "only final trials keep their adapter",
+    "checked": "only final trials keep an adapter to check",
     "probe": "only final trials are probed",
 }
-"""What a search trial leaves out, and why."""
+"""What a trial of a search or of a size leaves out, and why."""
 SHOWN_ORIGINS = 5
 """Rows named of those that were cut."""
 
@@ -160,9 +162,10 @@ def rehearse(desk: Desk, planned: Planned) -> None:
 def _material(desk: Desk, planned: Planned) -> Material:
     """Load and encode what the trial shares with others; that stands in the ledger, not in the trial."""
     if planned.backbone is None or not isinstance(planned.method, TunerBase):
-        return Material(desk.shared.task, desk.shared.data)
+        return cut_material(Material(desk.shared.task, desk.shared.data), planned, desk.shared.study.data.split)
     training = desk.shared.study.training_of(planned.method)
-    return desk.shared.material(planned.backbone, desk.request(planned), training.max_length)
+    whole = desk.shared.material(planned.backbone, desk.request(planned), training.max_length)
+    return cut_material(whole, planned, desk.shared.study.data.split)
 
 
 def open_record(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialRecord:
@@ -186,11 +189,12 @@ def open_record(desk: Desk, planned: Planned, identity: dict[str, Any]) -> Trial
         role=planned.role,
         tuned=dict(planned.tuned),
         purpose=planned.purpose,
+        labels=planned.labels,
         seed=planned.seed,
         deterministic=planned.deterministic,
         status="running",
         settings=planned.method.model_dump(mode="json"),
-        training=None if family != "tuner" else study.training_of(planned.method).model_dump(mode="json"),
+        training=None if family != "tuner" else training_at(planned, desk.shared).model_dump(mode="json"),
         overrides=overrides_of(planned.method, study),
         identity=identity,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -209,7 +213,7 @@ def _clock(desk: Desk, record: TrialRecord) -> PhaseClock:
 
 
 def _run_baseline(desk: Desk, planned: Planned, record: TrialRecord, given: tuple[Material, PhaseClock]) -> None:
-    _keep_outcome(desk, record, desk.folder.trial(record.id), run_baseline(planned.method, *given))
+    _keep_outcome(desk, record, given[0].data, run_baseline(planned.method, *given))
 
 
 def _run_prompter(desk: Desk, planned: Planned, record: TrialRecord, given: tuple[Material, PhaseClock]) -> None:
@@ -222,17 +226,18 @@ def _run_prompter(desk: Desk, planned: Planned, record: TrialRecord, given: tupl
     record.parameters = Parameters(
         trunk=count_parameters(backbone.trunk), head=head, added=0, trainable=0, trainable_theory=0
     )
-    _keep_outcome(desk, record, desk.folder.trial(record.id), trial.run(clock))
+    _keep_outcome(desk, record, material.data, trial.run(clock))
 
 
 def _run_tuner(desk: Desk, planned: Planned, record: TrialRecord, given: tuple[Material, PhaseClock]) -> None:
     method, shared, (material, clock) = planned.method, desk.shared, given
     assert isinstance(method, TunerBase)  # noqa: S101 - the plan tells tuners from baselines
     assert planned.backbone is not None  # noqa: S101
-    training = shared.study.training_of(method)
+    training = training_at(planned, shared)
     backbone = shared.load(planned.backbone, desk.request(planned))
     _keep_cuts(record, material.data, material.encoded)
     record.traps += [f"backbone: {note}" for note in backbone.notes]
+    record.device["unpad"] = backbone.unpads
     with clock.phase("attach"):
         streams = Streams(planned.seed, method.stream)
         assembly = build_assembly(backbone, method, shared.task.head(), training.head_dropout, streams)
@@ -247,10 +252,14 @@ def _run_tuner(desk: Desk, planned: Planned, record: TrialRecord, given: tuple[M
             if shared.study.execution.reuse_features and trains_head_alone(assembly):
                 with clock.phase("encode"):
                     material = with_features(assembly, material, size, training.precision, cache_root())
-            trial = TunerTrial(assembly, material, method, training, clock, size, listeners, planned.role == "final")
-            _keep_outcome(desk, record, folder, trial.run())
-        if planned.role == "search":
-            record.unmeasured |= SEARCHING
+            elif shared.study.engine.reuse_prefix:
+                keeping = Keeping(cache_root(), shared.study.engine.prefix_bytes, size, training.precision)
+                with clock.phase("encode"):
+                    material, record.device["prefix_blocks"] = with_prefix(assembly, material, keeping)
+            trial = TunerTrial(assembly, material, method, training, clock, size, listeners, planned.role != "search")
+            _keep_outcome(desk, record, material.data, trial.run())
+        if planned.role != "final":
+            record.unmeasured |= KEEPING_NOTHING
         else:
             with clock.phase("save"):
                 record.adapter_bytes = _save(desk, planned, assembly, folder)
@@ -315,9 +324,9 @@ def _keep_counts(record: TrialRecord, assembly: Assembly) -> None:
     record.matched_modules = list(assembly.attachment.matched)
 
 
-def _keep_outcome(desk: Desk, record: TrialRecord, folder: TrialFolder, outcome: Outcome) -> None:
+def _keep_outcome(desk: Desk, record: TrialRecord, data: DataSet, outcome: Outcome) -> None:
     task = desk.shared.task
-    write_predictions(folder.predictions, outcome.predictions)
+    write_predictions(desk.folder.trial(record.id).predictions, outcome.predictions)
     record.scores = {table.split: task.evaluate(table) for table in outcome.predictions}
     record.steps, record.epochs, record.kept_step = outcome.steps, outcome.epochs, outcome.kept_step
     record.evaluated_merged = outcome.merged
@@ -329,7 +338,7 @@ def _keep_outcome(desk: Desk, record: TrialRecord, folder: TrialFolder, outcome:
     if tested.unparsed_share > MANY_UNREAD and not record.baseline:
         record.traps.append("most of its answers could not be read and count as wrong: see `report --answers`")
     if outcome.encoded:
-        _keep_cuts(record, desk.shared.data, outcome.encoded)
+        _keep_cuts(record, data, outcome.encoded)
 
 
 def _keep_failure(desk: Desk, record: TrialRecord, error: Exception) -> None:

@@ -125,7 +125,7 @@ def _gather(table: Table, columns: Wanted, *, two: bool, golds: Sequence[str | N
     texts = None if columns.text is None else _column(table, columns.text, "text")
     pairs = _column(table, columns.pair, "pair") if two else None
     cells = None if columns.image is None else _column(table, columns.image, "image")
-    images = None if cells is None else find_images(table, cells)
+    images = None if cells is None else find_images(table, cells, "`--image-root`")
     identities = None if columns.id is None else table.values.get(columns.id)
     if identities is None and columns.must_have_id:
         identities = _column(table, columns.id, "id")
@@ -149,8 +149,20 @@ def _read(path: Path, columns: Wanted, how: Reading, *, labelled: bool) -> tuple
         if labelled:
             raise DataError(f"{path}: images without labels", remedy="give a folder of class folders, or a table")
         return list_new_images(path), replace(columns, image="image", id=None, must_have_id=False)
+    if path.suffix.lower() in SUFFIXES or (columns.image is not None and path.is_dir()):
+        raise _misread(path, columns)
     root = path.parent if columns.image_root is None else columns.image_root
     return replace(read_file(path, how), root=root), columns
+
+
+def _misread(path: Path, columns: Wanted) -> DataError:
+    """Say that images alone are no rows for a trial that reads texts too, or texts only."""
+    what = "is a folder" if path.is_dir() else "is an image"
+    if columns.image is None:
+        return DataError(f"{path} {what}, and the trial reads texts", remedy="give a table, such as a CSV of texts")
+    told = f"{path} {what}, and the trial reads an image and a text in every row"
+    remedy = "name both with `--image` and `--text` where they are called otherwise"
+    return DataError(told, allowed=f"a table with columns `{columns.image}` and `{columns.text}`", remedy=remedy)
 
 
 def list_new_images(path: Path) -> Table:

@@ -45,18 +45,21 @@ class Planned:
     """What a search varies, with the values that stand in `method`."""
     purpose: Purpose | None = None
     """Why a search tries it."""
+    labels: int | None = None
+    """Labelled rows that it may use; None for all of them."""
 
     @property
     def key(self) -> str:
         """Name the trial among all that a study may ask for."""
-        return canonical([self.role, self.candidate, self.seed, self.tuned])
+        return canonical([self.role, self.candidate, self.seed, self.tuned, self.labels])
 
     def label(self) -> str:
         """Name the trial as a person reads it."""
         setting = ", ".join(f"{name} {value}" for name, value in self.tuned.items())
         again = ", again" if self.purpose == "repeat" else ""
         searched = f"{self.candidate} search ({setting}{again})"
-        return searched if self.role == "search" else f"{self.candidate} seed {self.seed}"
+        some = "" if self.labels is None else f" on {self.labels:,} labelled rows"
+        return searched if self.role == "search" else f"{self.candidate} seed {self.seed}{some}"
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,8 @@ def identity_of(planned: Planned, study: StudySpec, known: Fingerprints) -> dict
     if planned.role == "search":  # final trials keep the identity that they have without a search
         pruner = None if study.search is None else study.search.pruner
         identity |= {"role": "search"} | ({} if pruner is None else {"pruner": pruner.model_dump(mode="json")})
+    if planned.role == "size":
+        identity |= {"role": "size", "labels": planned.labels, "hold": study.sizes_hold}
     if isinstance(study.task, LanguageTaskBase) or isinstance(method, PromptingSpec):
         identity["columns"] = study.data.columns.model_dump(mode="json")
     if isinstance(method, PrompterBase):
@@ -161,7 +166,7 @@ def probe_id(planned: Planned, study: StudySpec, identity: dict[str, Any], place
         study.training_of(planned.method),
         study.execution.attention,
         study.execution.evaluation_batch,
-        study.measure,
+        study.measure.model_dump(mode="json", exclude={"retention"}),  # no cost of the candidate's own
     ]
     return digest([method, costly, how, place])
 
@@ -208,6 +213,14 @@ def _candidates(study: StudySpec, name: str, method: MethodSpec) -> list[Planned
         for backbone in backbones
         for label, spec in expanded
     ]
+
+
+def learns_from_rows(method: MethodSpec, study: StudySpec) -> bool:
+    """Whether other training rows may make another answer: of every tuner, and of others as they say."""
+    if type(method) in BASELINES:
+        return BASELINES[type(method)].learns
+    prompter = PROMPTERS.get(type(method))
+    return prompter is None or prompter.learns(method, study.task)
 
 
 def _draws(method: MethodSpec, study: StudySpec) -> bool:

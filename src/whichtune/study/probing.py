@@ -18,6 +18,7 @@ from whichtune.measure.device import pick_device, set_threads
 from whichtune.measure.environment import read_versions
 from whichtune.records.folder import StudyFolder
 from whichtune.records.trial import AloneCost, Probe
+from whichtune.spec.engine import PLAIN
 from whichtune.spec.grids import with_setting
 from whichtune.spec.method_base import TunerBase
 from whichtune.spec.read import load_stored_study
@@ -33,7 +34,7 @@ def main(study: str, request: str) -> None:
     """Build the candidate as a trial would, measure it, and write its record."""
     asked = json.loads(request)
     folder = StudyFolder(Path(study))
-    spec, _ = load_stored_study(folder.spec)
+    spec = load_stored_study(folder.spec)[0].model_copy(update={"engine": PLAIN})
     threads = set_threads(asked["threads"])
     data = read_examples(folder.examples)
     shared = Shared(
@@ -70,14 +71,15 @@ def _find(plan: list[Planned], candidate: str) -> Planned:
 def _measure(shared: Shared, planned: Planned) -> AloneCost:
     measure = shared.study.measure
     if isinstance(planned.method, TunerBase):
-        return probe(_assemble(shared, planned), measure)
+        return probe(assemble_trial(shared, planned), measure)
     material, request = Material(shared.task, shared.data), shared.request(planned.method)
     if isinstance(planned.method, ZeroShotSpec):
         return probe_matcher(make_matcher(shared, planned, material, request), measure)
     return probe_prompter(make_prompter(shared, planned, material, request), measure)
 
 
-def _assemble(shared: Shared, planned: Planned) -> TunerTrial:
+def assemble_trial(shared: Shared, planned: Planned) -> TunerTrial:
+    """Put a tuner onto its backbone as a trial would, with all that the trial needs."""
     assert isinstance(planned.method, TunerBase)  # noqa: S101 - only tuners are probed
     assert planned.backbone is not None  # noqa: S101
     training = shared.study.training_of(planned.method)

@@ -179,7 +179,7 @@ def _sift(chosen: Chosen, part: str, table: Table, wish: Wish) -> list[Example]:
     """Turn the usable rows of a table into examples, with ids as a study gives them."""
     image = chosen.reads == "image"
     cells = table.values[chosen.column]
-    found = find_images(table, cells) if image else cells
+    found = find_images(table, cells, "`--image-root`") if image else cells
     labels = None if wish.label is None else table.values.get(wish.label)
     own = None if wish.id is None else table.values.get(wish.id)
     kept: list[Example] = []

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+from whichtune.data.chains import require_sizes
 from whichtune.data.examples import DataReport, DataSet
 from whichtune.data.load import load_data
 from whichtune.data.storing import write_examples
@@ -25,6 +26,7 @@ from whichtune.records.folder import StudyFolder
 from whichtune.records.trial import TrialRecord
 from whichtune.spec.digest import digest
 from whichtune.spec.read import load_stored_study
+from whichtune.spec.sizes import list_sizes
 from whichtune.spec.study import StudySpec
 from whichtune.spec.write import dump_study
 from whichtune.study.course import ENDED, Course
@@ -32,6 +34,7 @@ from whichtune.study.execute import Desk, rehearse
 from whichtune.study.plan import Fingerprints, Planned, name_load, plan_study
 from whichtune.study.probes import Probes
 from whichtune.study.prompters import fingerprint_prompts
+from whichtune.study.retaining import open_retention
 from whichtune.study.sharing import Ledger, Shared
 from whichtune.study.subprocesses import Checker
 from whichtune.tasks import build_task
@@ -67,7 +70,7 @@ class StudyOutcome:
 
     folder: StudyFolder
     records: list[TrialRecord] = field(default_factory=list)
-    """Of the final trials."""
+    """Of the final trials, and of those of sizes."""
     searched: list[TrialRecord] = field(default_factory=list)
     """Of the trials that chose settings."""
     probe_failures: list[str] = field(default_factory=list)
@@ -133,6 +136,7 @@ def _run(study: StudySpec, folder: StudyFolder, watcher: Watcher, crew: Crew) ->
     set_threads(threads)
     ledger = Ledger(folder.costs("main"))
     data = _read_data(study, folder, ledger, watcher)
+    require_sizes(list_sizes(study.sizes), data)
     write_text(folder.spec, dump_study(study, {"device": str(device), "threads": threads}))
     with ledger.spending("warm-up"):
         warm_up_optimizer()
@@ -141,13 +145,18 @@ def _run(study: StudySpec, folder: StudyFolder, watcher: Watcher, crew: Crew) ->
     desk = Desk(folder, shared, checker, threads, (watcher, crew), crew)
     probes = Probes(desk, watcher.on_note)
     try:
-        course = Course(desk, _fingerprint_all(desk), watcher, probes.take)
-        tried = list(course.run())
+        known = _fingerprint_all(desk)
+        retention = open_retention(desk, known, watcher.on_note)
+        course = Course(desk, known, watcher, probes.take)
+        tried: list[TrialRecord] = []
+        for record in course.run():
+            tried.append(record)
+            retention.take(*course.ended[-1])
     finally:
         if checker is not None:
             checker.close()
     searched = [one for one in tried if one.role == "search"]
-    outcome = StudyOutcome(folder, [one for one in tried if one.role == "final"], searched)
+    outcome = StudyOutcome(folder, [one for one in tried if one.role != "search"], searched)
     probes.take(course.ended)
     outcome.probe_failures = list(probes.failed.values())
     return outcome

@@ -69,7 +69,7 @@ class Shared:
 
     def request(self, method: MethodSpec) -> LoadRequest:
         """How a method needs its backbone, for what this study's task gives."""
-        return request_load(method, self.study.execution.attention, self.study.task.reads)
+        return request_load(method, self.study.execution.attention, self.study.task.reads, self.study.engine)
 
     def drop(self) -> None:
         """Forget the loaded backbone and give its memory back."""

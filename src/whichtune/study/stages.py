@@ -1,4 +1,4 @@
-"""Which trials a study asks for next: searches, then the final seeds, then further seeds for those that lead.
+"""Which trials a study asks for next: searches, the final seeds, further seeds for those that lead, smaller sizes.
 
 A pure function of the study and of the trials that are over, so that resuming needs nothing but records.
 """
@@ -12,8 +12,9 @@ from whichtune.records.search import CandidateSearch
 from whichtune.spec.grids import with_setting
 from whichtune.spec.method_base import MethodBase
 from whichtune.spec.search import SearchSpec, find_space
+from whichtune.spec.sizes import list_sizes
 from whichtune.spec.study import StudySpec
-from whichtune.study.plan import Planned, list_candidates, plan_study
+from whichtune.study.plan import Planned, learns_from_rows, list_candidates, plan_study
 from whichtune.study.searching import Result, Search
 
 LEAST_SEEDS = 3
@@ -36,9 +37,15 @@ def next_trials(
             return asked
     found = {one.planned.key for one in results}
     final = plan_finals(study, searches)
-    return [one for one in final if one.key not in found] or [
-        one for one in _further(study, final, find_contenders) if one.key not in found
-    ]
+    for stage in (
+        lambda: final,
+        lambda: _further(study, final, find_contenders),
+        lambda: plan_sizes(study, final, results),
+    ):
+        asked = [one for one in stage() if one.key not in found]
+        if asked:
+            return asked
+    return []
 
 
 def list_searches(study: StudySpec, results: Sequence[Result] = ()) -> list[Search]:
@@ -75,10 +82,30 @@ def plan_finals(study: StudySpec, searches: Sequence[Search]) -> list[Planned]:
     ]
 
 
+def plan_sizes(study: StudySpec, final: Sequence[Planned], results: Sequence[Result]) -> list[Planned]:
+    """List the trainings on fewer labelled rows: each candidate at each size with each of the study's seeds.
+
+    Settings are those of the final trials. What does not look at training rows is the same at every size, and what
+    makes no sense on its backbone, or does not fit, makes none with fewer rows either.
+    """
+    sizes = list_sizes(study.sizes)
+    over = (one for one in results if one.planned.role == "final")
+    hopeless = {one.planned.candidate for one in over if one.status in ("unsupported", "does-not-fit")}
+    learning = {one.candidate: one for one in final if learns_from_rows(one.method, study)} if sizes else {}
+    return [
+        replace(one, role="size", labels=size, seed=seed, deterministic=False)
+        for name, one in learning.items()
+        if name not in hopeless
+        for size in sizes
+        for seed in study.seeds
+    ]
+
+
 def count_expected(study: StudySpec) -> int:
     """Count the trials that a study asks for at least, while it is not known what its searches find."""
     search = study.search
-    finals = len(plan_study(study))
+    plan = plan_study(study)
+    finals = len(plan) + len(plan_sizes(study, plan, ()))
     if search is None:
         return finals
     each = 0 if search.seconds is not None else search.trials + search.own + search.best * search.repeats

@@ -38,6 +38,7 @@ from whichtune.records.outcomes import (
 from whichtune.records.predictions import Predictions, read_predictions
 from whichtune.records.trial import TrialRecord
 from whichtune.spec.digest import canonical
+from whichtune.spec.engine import EngineSpec
 from whichtune.spec.methods import MethodSpec
 from whichtune.spec.read import load_stored_study
 from whichtune.spec.sources import Columns
@@ -186,7 +187,9 @@ def _open(folder: TrialFolder) -> _Case:
         backbone=record.backbone,
         seed=record.seed,
         deterministic=record.deterministic,
+        role=record.role,
         tuned=record.tuned,
+        labels=record.labels,
     )
     return _Case(folder, home, record, study, planned, read_predictions(folder.predictions))
 
@@ -196,7 +199,9 @@ def _rebuild(record: TrialRecord, study: StudySpec) -> StudySpec:
     identity = record.identity
     columns = identity.get("columns")  # named in prompts; elsewhere the study says where a file has what
     data = study.data if columns is None else study.data.model_copy(update={"columns": Columns.model_validate(columns)})
-    training = study.training if record.training is None else TrainingSpec.model_validate(record.training)
+    training = study.training
+    if record.training is not None:  # of a size the record has its own epochs, and the identity those of all rows
+        training = TrainingSpec.model_validate(record.training | identity.get("training", {}))
     if "precision" in identity:
         training = training.model_copy(update={"precision": identity["precision"]})
     own = {name: record.device[name] for name in EXECUTION if name in record.device}
@@ -205,6 +210,10 @@ def _rebuild(record: TrialRecord, study: StudySpec) -> StudySpec:
             "task": TypeAdapter[TaskSpec](TaskSpec).validate_python(identity["task"]),
             "data": data,
             "training": training,
+            "sizes_hold": identity.get("hold", study.sizes_hold),
+            "engine": EngineSpec(
+                unpad=bool(record.device.get("unpad")), reuse_prefix=bool(record.device.get("prefix_blocks"))
+            ),
             "execution": study.execution.model_copy(update={**own, "check": False}),
         }
     )

@@ -58,7 +58,8 @@ def config_of(record: TrialRecord) -> dict[str, Scalar]:
     """Return what a trial was asked to do, by dotted names; lists and mappings stand as JSON."""
     names = ("study", "candidate", "method", "kind", "backbone", "seed", "id")
     own: dict[str, Scalar] = {name: getattr(record, name) for name in names}
-    own |= {"role": record.role} if record.role == "search" else {}
+    own |= {} if record.role == "final" else {"role": record.role}
+    own |= {} if record.labels is None else {"labels": record.labels}
     for part, values in (("method", record.settings), ("training", record.training or {})):
         own |= {f"{part}.{name}": _scalar(value) for name, value in values.items()}
     return own | {f"fingerprint.{name}": value for name, value in record.fingerprints.items()}

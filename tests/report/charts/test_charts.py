@@ -196,7 +196,7 @@ def test_size_curves_are_drawn_and_listed_where_there_are_several_sizes(study):
     ]  # fmt: skip
     assert chart.tables[0].rows == [("lora@minilm", "53.2\n50.0..80.0", "62.8\n50.0..80.0")]
     assert vl_convert.vegalite_to_vega(chart.whole("") | {"width": 600}, vl_version="6.4")["marks"]
-    assert any(section.title == "By training rows" for section in lay_out(comparison))
+    assert any(section.title == "By labelled rows" for section in lay_out(comparison))
 
 
 @given(st.lists(st.floats(0.01, 5.0), min_size=1, max_size=700))

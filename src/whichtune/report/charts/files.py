@@ -12,7 +12,7 @@ from whichtune.records.folder import StudyFolder
 from whichtune.report.charts.chart import SEPARATOR, Chart, Spec
 from whichtune.report.charts.learning import draw_learning
 from whichtune.report.charts.ledger import draw_ledger
-from whichtune.report.charts.quality import draw_quality
+from whichtune.report.charts.quality import draw_quality, explain_blank
 from whichtune.report.charts.search import draw_budget, draw_sensitivity
 from whichtune.report.charts.sizes import draw_sizes
 from whichtune.report.charts.style import LIGHT, configure, load_vl_convert, paint
@@ -31,11 +31,21 @@ FIGURES: Mapping[str, Builder] = {
     "quality": lambda _, comparison: draw_quality(comparison, comparison.verdict),
     "learning": draw_learning,
     "sizes": lambda _, comparison: draw_sizes(comparison),
-    "ledger": lambda folder, comparison: draw_ledger(comparison, folder.read_trials(), folder.read_trials("search")),
+    "ledger": lambda folder, comparison: draw_ledger(
+        comparison, folder.read_trials(), folder.read_trials("search"), folder.read_trials("size")
+    ),
     "sensitivity": lambda _, comparison: draw_sensitivity(comparison),
     "budget": lambda _, comparison: draw_budget(comparison),
 }
 """Every figure by the name that `report --figure` knows it by."""
+NEEDS: Mapping[str, str] = {
+    "learning": "a training that left a curve",
+    "sizes": "candidates trained on several numbers of rows (`sizes:` in the study)",
+    "ledger": "trials whose time was recorded",
+    "sensitivity": "a search of settings (`search:` in the study)",
+    "budget": "a search of settings (`search:` in the study)",
+}
+"""What a figure is drawn from; the one of quality looks closer."""
 
 
 def draw_figure(folder: StudyFolder, comparison: Comparison, name: str) -> Chart:
@@ -44,7 +54,8 @@ def draw_figure(folder: StudyFolder, comparison: Comparison, name: str) -> Chart
         raise InputError("--figure", value=name, allowed=", ".join(FIGURES), remedy=did_you_mean(name, FIGURES))
     chart = FIGURES[name](folder, comparison)
     if chart is None:
-        raise RecordError(f"{folder.path}: nothing to draw this figure from", value=name)
+        remedy = explain_blank(comparison, comparison.verdict) if name == "quality" else f"it needs {NEEDS[name]}"
+        raise RecordError(f"{folder.path}: nothing to draw this figure from", value=name, remedy=remedy)
     return chart
 
 

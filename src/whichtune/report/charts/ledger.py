@@ -18,33 +18,48 @@ ORDER = ("step", "validate", "predict", "load", "encode", "probe", "save", "atta
 OTHER = "other"
 SMALL, SMALL_SHARE = "smaller phases", 0.01
 ROW_HEIGHT, MOST_ROWS = 30, 30
-SPENT, MEAN, SEARCH = "spent", "mean", "search"
-LOOKS = {SPENT: "all final trials", MEAN: "one final trial, on average", SEARCH: "all search trials"}
+SPENT, MEAN, SEARCH, SIZE = "spent", "mean", "search", "size"
+LOOKS = {
+    SPENT: "all final trials",
+    MEAN: "one final trial, on average",
+    SEARCH: "all search trials",
+    SIZE: "all trials of fewer rows",
+}
 
 Ledger = Mapping[str, Mapping[str, float]]
 """Candidate to phase to seconds."""
+TABLES = {
+    SPENT: "Final trials, by phase",
+    SEARCH: "Search trials, by phase",
+    SIZE: "Trials of fewer rows, by phase",
+}
 
 
 def draw_ledger(
-    comparison: Comparison, trials: Sequence[TrialRecord], searches: Sequence[TrialRecord] = ()
+    comparison: Comparison,
+    trials: Sequence[TrialRecord],
+    searches: Sequence[TrialRecord] = (),
+    sized: Sequence[TrialRecord] = (),
 ) -> Chart | None:
-    """Return the seconds of each phase: of all final trials together, of one on average, and of the searches."""
-    spent, searched = sum_phases(trials), sum_phases(searches)
-    counts = Counter(one.candidate for one in trials if one.phases)
-    mean = {name: {phase: value / counts[name] for phase, value in own.items()} for name, own in spent.items()}
-    ledgers = {name: own for name, own in ((SPENT, spent), (MEAN, mean), (SEARCH, searched)) if _is_filled(own)}
+    """Return the seconds of each phase: of all final trials together, of one on average, of searches and of sizes."""
+    kinds = {SPENT: trials, SEARCH: searches, SIZE: sized}
+    sums = {kind: sum_phases(own) for kind, own in kinds.items()}
+    spent = sums[SPENT]
+    counts = {kind: Counter(one.candidate for one in own if one.phases) for kind, own in kinds.items()}
+    mean = {name: {phase: value / counts[SPENT][name] for phase, value in own.items()} for name, own in spent.items()}
+    every = {SPENT: spent, MEAN: mean, SEARCH: sums[SEARCH], SIZE: sums[SIZE]}
+    ledgers = {name: own for name, own in every.items() if _is_filled(own)}
     if not ledgers:
         return None
-    ranked = [row.candidate for row in comparison.candidates]
-    order = [name for name in dict.fromkeys([*ranked, *spent, *searched]) if name in spent or name in searched]
+    named = dict.fromkeys(name for own in sums.values() for name in own)
+    ranked = [row.candidate for row in comparison.candidates if row.candidate in named]
+    order = list(dict.fromkeys([*ranked, *named]))
     shown, rest = order[:MOST_ROWS], order[MOST_ROWS:]
-    phases = _list_phases([*spent.values(), *searched.values()])
-    main = _list_main([*spent.values(), *searched.values()], phases)
+    seconds = [own for each in sums.values() for own in each.values()]
+    phases = _list_phases(seconds)
+    main = _list_main(seconds, phases)
     told = [f"Not drawn: {enumerate_words(rest)}."] if rest else []
-    tables = [_tabulate("Final trials, by phase", spent, order, phases, counts)] if spent else []
-    if searched:
-        tried = Counter(one.candidate for one in searches if one.phases)
-        tables.append(_tabulate("Search trials, by phase", searched, order, phases, tried))
+    tables = [_tabulate(TABLES[kind], own, order, phases, counts[kind]) for kind, own in sums.items() if own]
     return Chart(
         name="ledger",
         title="Cost ledger by phase",

@@ -73,6 +73,18 @@ def draw_quality(comparison: Comparison, verdict: Verdict | None = None) -> Char
     )
 
 
+def explain_blank(comparison: Comparison, verdict: Verdict | None = None) -> str:
+    """Say why there is no chart of quality against cost."""
+    scored = [row.candidate for row in comparison.candidates if row.quality]
+    if not scored:
+        return f"No candidate has a score on the {comparison.split} split."
+    if len(scored) == 1:
+        return f"One candidate ({scored[0]}): there is nothing to lay it out against."
+    if not list_axes(comparison, verdict):
+        return "No cost is known of two candidates."
+    return "No metric says which way is better."
+
+
 def _points(comparison: Comparison, axis: CostAxis, metric: MetricHead) -> list[Point]:
     place = [one.name for one in comparison.metrics].index(metric.name)
     times = scale_of(metric)

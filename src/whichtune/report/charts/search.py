@@ -11,6 +11,7 @@ from whichtune.report.charts.scales import head_of, is_wide, list_ticks, reach, 
 from whichtune.report.charts.style import SERIES, finish, load_altair, series_colours, series_dashes, series_shapes
 from whichtune.report.figures import enumerate_words, format_score, plain
 from whichtune.report.model import Comparison, MetricHead
+from whichtune.report.search import head_search
 from whichtune.report.search_model import SearchReport, SearchRow, TriedSetting
 from whichtune.report.search_tables import lay_out_search
 from whichtune.report.sections import TableSection
@@ -26,7 +27,7 @@ def draw_sensitivity(comparison: Comparison) -> Chart | None:
     varied = _list_varied(rows)
     if report is None or not varied:
         return None
-    metric = _metric_of(comparison, report)
+    metric = head_search(report)
     datasets = {name: list(_points(rows, name, metric)) for name in varied}
     told = _tell_rest(report)
     return Chart(
@@ -51,7 +52,7 @@ def draw_budget(comparison: Comparison) -> Chart | None:
     rows = [row for row in _shown(report) if len(row.expected_best) > 1]
     if report is None or not rows:
         return None
-    metric = _metric_of(comparison, report)
+    metric = head_search(report)
     times = scale_of(metric)
     points = [
         {"candidate": plain(row.candidate), "x": place + 1, "y": value * times}
@@ -80,11 +81,6 @@ def _shown(report: SearchReport | None) -> list[SearchRow]:
 def _tell_rest(report: SearchReport) -> list[str]:
     rest = [row.candidate for row in report.rows[SERIES:]]
     return [f"Not drawn: {enumerate_words(rest)}."] if rest else []
-
-
-def _metric_of(comparison: Comparison, report: SearchReport) -> MetricHead:
-    found = next((one for one in comparison.metrics if one.name == report.metric), None)
-    return found or MetricHead(name="", title=report.metric or "score", direction="higher", unit="points")
 
 
 def _tables(comparison: Comparison, title: str) -> Iterator[TableSection]:

@@ -1,4 +1,4 @@
-"""Data-size curves: score against the number of training rows, a line a candidate."""
+"""Data-size curves: score against the number of labelled rows, a line a candidate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIZES = "sizes"
 
 
 def draw_sizes(comparison: Comparison) -> Chart | None:
-    """Return each candidate's score against its training rows; None without several sizes."""
+    """Return each candidate's score against its labelled rows; None without several sizes."""
     report = comparison.sizes
     if report is None or len({point.size for curve in report.curves for point in curve.points}) < 2:
         return None
@@ -39,12 +39,13 @@ def draw_sizes(comparison: Comparison) -> Chart | None:
     room = 0.06 * (max(ends) - min(ends)) or 1.0
     y = {"field": "y", "type": "quantitative", "title": metric_label(metric), "axis": head_of()}
     y["scale"] = {"zero": False, "nice": False, "domain": [min(ends) - room, max(ends) + room]}
-    x = {"field": "x", "type": "quantitative", "title": "training rows", "scale": scale_of_reach(sizes)}
+    title = "labelled rows (training and validation)"
+    x = {"field": "x", "type": "quantitative", "title": title, "scale": scale_of_reach(sizes)}
     x["axis"] = {"values": sizes, "format": ",d"}
     return Chart(
         name=SIZES,
-        title="Quality by training rows",
-        said="A line is a candidate; its bars are 95 % intervals over chains of training subsets.",
+        title="Quality by labelled rows",
+        said="A line is a candidate; its bars are 95 % intervals over chains of subsets.",
         base=_skeleton([plain(curve.candidate) for curve in shown]),
         specs={"": {"data": {"name": SIZES}, "encoding": {"x": x, "y": y}}},
         datasets={SIZES: points},

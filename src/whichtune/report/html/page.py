@@ -12,12 +12,13 @@ from whichtune.records.trial import TrialRecord
 from whichtune.report.charts.chart import Chart
 from whichtune.report.charts.learning import draw_learning
 from whichtune.report.charts.ledger import draw_ledger
-from whichtune.report.charts.quality import draw_quality
+from whichtune.report.charts.quality import draw_quality, explain_blank
 from whichtune.report.charts.search import draw_budget, draw_sensitivity
 from whichtune.report.charts.sizes import draw_sizes
 from whichtune.report.charts.style import DARK, LIGHT, configure
 from whichtune.report.confusion import lay_out_confusion
 from whichtune.report.figures import DASH, enumerate_words, plain
+from whichtune.report.forgetting_tables import lay_out_forgetting
 from whichtune.report.html.blocks import Block, BrowserBlock, ChartBlock, Part, TableBlock, wrap
 from whichtune.report.html.browser import Examples, pack_examples
 from whichtune.report.html.classes import lay_out_classes, lay_out_kinds
@@ -61,13 +62,16 @@ class Sources:
     """Final ones."""
     searches: Sequence[TrialRecord]
     """Trials of searches."""
+    sized: Sequence[TrialRecord]
+    """Trials of fewer labelled rows."""
     examples: Examples | None
 
 
 def render_page(folder: StudyFolder, comparison: Comparison, browse: Sequence[str] = ()) -> str:
     """Return the page of a comparison; `browse` names the candidates of the example browser."""
     examples = pack_examples(folder, comparison, comparison.verdict, browse)
-    sources = Sources(folder, comparison, folder.read_trials(), folder.read_trials("search"), examples)
+    trials = (folder.read_trials(), folder.read_trials("search"), folder.read_trials("size"))
+    sources = Sources(folder, comparison, *trials, examples)
     parts = [part for part in list_parts(sources) if part.blocks]
     charts = [block.chart for part in parts for block in part.blocks if isinstance(block, ChartBlock)]
     bundle, script = (load_bundle() if charts else ""), read_part("page.js")
@@ -93,14 +97,14 @@ def list_parts(sources: Sources) -> Iterator[Part]:
     """Yield the parts of a page in the order of reading, empty ones included."""
     comparison, trials = sources.comparison, sources.trials
     yield Part("prices", "Price list", list(_prices(comparison)))
-    charts = _chart(draw_quality(comparison, comparison.verdict))
-    yield Part("quality", "Quality and cost", [*charts, *wrap(list(lay_out_quality(comparison)))])
+    yield Part("quality", "Quality and cost", list(_quality(comparison)))
     yield Part("pairs", "Pairs of candidates", list(_pairs(comparison)))
     yield Part("learning", "Learning curves", _chart(draw_learning(sources.folder, comparison)))
-    yield Part("sizes", "By training rows", [*_chart(draw_sizes(comparison)), *wrap(_untold_sizes(comparison))])
+    yield Part("sizes", "By labelled rows", [*_chart(draw_sizes(comparison)), *wrap(_untold_sizes(comparison))])
+    yield Part("forgetting", "Forgetting", wrap(list(lay_out_forgetting(comparison))))
     yield Part("search", "Search and sensitivity", list(_search(comparison)))
     costs = [lay_out_cost(comparison, title, names) for title, names in COST_TABLES]
-    ledger = _chart(draw_ledger(comparison, trials, sources.searches))
+    ledger = _chart(draw_ledger(comparison, trials, sources.searches, sources.sized))
     spent = wrap([lay_out_shared(comparison), *costs, *lay_out_latency(comparison)])
     yield Part("costs", "Costs", [*ledger, *spent])
     kinds = [*lay_out_kinds(comparison), *lay_out_classes(comparison, trials), *lay_out_confusion(comparison)]
@@ -126,6 +130,16 @@ def _prices(comparison: Comparison) -> Iterator[Block]:
     for block in wrap([one for one in lay_out_verdict(comparison) if one.title != "Verdict"]):
         listed = isinstance(block, TableBlock) and len(block.section.rows) == len(verdict.prices)
         yield TableBlock(block.section, _mark(verdict)) if listed and isinstance(block, TableBlock) else block
+
+
+def _quality(comparison: Comparison) -> Iterator[Block]:
+    """Yield the chart, or why there is none, and the scores."""
+    charts = _chart(draw_quality(comparison, comparison.verdict))
+    tables = list(lay_out_quality(comparison))
+    yield from charts
+    if tables and not charts:
+        yield from wrap([ListSection("Not drawn", [explain_blank(comparison, comparison.verdict)])])
+    yield from wrap(tables)
 
 
 def _pairs(comparison: Comparison) -> Iterator[Block]:
