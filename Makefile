@@ -19,10 +19,10 @@ demo: setup
 	$(BIN)/whichtune run studies/offline/quickstart.yaml
 
 twins: setup
-	set -e; for study in tweets nli ranks summaries prompt-styles word-problems nli-qlora digits easy-vqa shared-rate forgetting; do $(BIN)/whichtune run studies/offline/$$study.yaml --scale small; done
+	set -e; for study in tweets nli ranks summaries prompt-styles word-problems nli-qlora digits easy-vqa shared-rate forgetting sizes; do $(BIN)/whichtune run studies/offline/$$study.yaml --scale small; done
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

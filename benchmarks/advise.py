@@ -35,6 +35,8 @@ QUICK = (
     "execution.device=cpu",
     "measure.probe_steps=3",
     "measure.latency_repeats=1",
+    "engine.unpad=false",  # the plain path is what is estimated
+    "engine.reuse_prefix=false",
 )
 STUDIES = {
     "nli": ("small", ("full", "lora", "lora-published", "p-tuning"), ()),

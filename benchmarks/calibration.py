@@ -270,12 +270,12 @@ def state_effect(items, seeds, spread):
 # --- Real predictions
 
 
-def banked():
+def banked(path=PATH):
     """Pseudo-studies of the bank: each pair, each method against itself, verdicts at margins just missed."""
-    if not PATH.is_file():
-        print(f"{PATH} is not there: no real predictions; benchmarks/make_bank.py makes it")
+    if not path.is_file():
+        print(f"{path} is not there: no real predictions; benchmarks/make_bank.py makes it")
         return
-    bank = read_bank()
+    bank = read_bank(path)
     places = range(len(bank.names))
     for (first, second), (items, seeds) in product(
         combinations_with_replacement(places, 2), ((200, 3), (1000, 3), (1000, 8))
@@ -373,11 +373,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=STUDIES)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_STUDIES} studies a cell")
+    parser.add_argument("--bank", type=Path, default=PATH, help="the real predictions")
     parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS))
     asked = parser.parse_args()
     studies, rows, start = QUICK_STUDIES if asked.quick else asked.studies, [], time.perf_counter()
     for group in asked.only:
-        began, own = time.perf_counter(), [row for cell in GROUPS[group]() for row in run_cell(cell, studies)]
+        began, cells = time.perf_counter(), banked(asked.bank) if group == "bank" else GROUPS[group]()
+        own = [row for cell in cells for row in run_cell(cell, studies)]
         rows += own
         worst = max((row.count / row.high for row in own), default=0)
         print(f"\n{group}: {len(own)} counts, greatest {worst:.2f} of its limit, {time.perf_counter() - began:.0f} s")

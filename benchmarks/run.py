@@ -12,6 +12,8 @@ BENCHES = (
     "report_time.py",
     "against_trainer.py",
     "adapter_memory.py",
+    "engine_switches.py",
+    "against_itself.py",
     "few_shot.py",
     "frozen_head.py",
     "embedding_rate.py",

@@ -197,7 +197,10 @@ def describe_pair(pair: Pair, metric: MetricHead) -> PairRow:
 
 def format_margin(amount: float, unit: str) -> str:
     """Write a margin without digits that it does not have."""
-    return f"{100 * amount:.4g} points" if unit == "share" else f"{amount:.3g} {unit}"
+    if unit != "share":
+        return f"{amount:.3g} {unit}"
+    points = f"{100 * amount:.4g}"
+    return f"{points} {'point' if points == '1' else 'points'}"
 
 
 def _add_interval(quality: Quality, sample: CandidateSample, metric: MetricHead) -> None:

@@ -23,7 +23,7 @@ EVERY_CHEAPER_BELOW = "Every cheaper one is shown more than {margin} below."
 MORE_OF_BOTH = "more items and more seeds"
 
 _SCORE = r"-?[\d,]+(?:\.\d+)?(?:e[+-]?\d+)?"
-_AMOUNT = rf"{_SCORE} (?:points|nats|count)"
+_AMOUNT = rf"{_SCORE} (?:points?|nats|count)"
 _RANGE = rf"\({_SCORE}\.\.{_SCORE}\)"
 _NEEDS = r"(?:[\d,]+ items(?: or [\d,]+ seeds)?|[\d,]+ seeds)"
 _OVER = rf"(?:{_SCORE} (?:{'|'.join(unit for unit, _ in UNITS.values())})|{UNMEASURED})"
