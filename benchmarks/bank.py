@@ -1,10 +1,10 @@
 """Real predictions that the statistics are tested on: which training of which method was right on which item.
 
-A pseudo-study draws items from the bank with replacement, and trainings without: the bank's means are the truth that its
-intervals have to cover. Twelve trainings are few. Drawn with replacement, one of them stands twice among three in every
-fourth study, and a rule that misses 5 % misses 7 to 8 % even where trainings are normal (`tests/stats/test_bank.py` shows
-it). Drawn without, their mean lies nearer to the bank's than that of as many out of endlessly many, by the square root
-of 1 - S/N; it is moved away by as much. `make_bank.py` makes the file from a study.
+A pseudo-study draws items from the bank with replacement, and trainings without: the bank's means are the truth that
+its intervals have to cover. Twelve trainings are few. Drawn with replacement, one of them stands twice among three in
+every fourth study, and a rule that misses 5 % misses 7 to 8 % even where trainings are normal, as
+`tests/stats/test_bank.py` shows. Drawn without, their mean lies nearer to the bank's than that of as many out of
+endlessly many, by the square root of 1 - S/N; it is moved away by as much. `make_bank.py` makes the file from a study.
 """
 
 import hashlib
@@ -87,7 +87,7 @@ def draw_bank(generator: np.random.Generator, bank: Bank, items: int, seeds: tup
 
 
 def widen(bank: Bank, drawn: Moments, trained: np.ndarray) -> Moments:
-    """Move the means of trainings `trained` [R, K, S] as far from the bank's as those out of endlessly many would lie."""
+    """Move the means of the trainings drawn, [R, K, S], as far from the bank's as those of endlessly many would lie."""
     shares = bank.right.mean(2)
     found = shares[np.arange(len(shares))[:, None], trained].mean(-1)
     stretch = 1 / np.sqrt(1 - trained.shape[-1] / shares.shape[1]) - 1
