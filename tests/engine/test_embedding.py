@@ -93,6 +93,7 @@ def other_backbones(bert):
     spec = RandomBackbone(kind="random", family="bert")
     loaded = {
         "dtype": load_backbone(spec, LoadRequest(dtype="bfloat16")),
+        "unpadded": load_backbone(spec, LoadRequest(unpad=True)),
         "attention": load_backbone(spec, LoadRequest(attention="eager")),
     }
     return {name: replace(one, fingerprint=bert.fingerprint) for name, one in loaded.items()} | {

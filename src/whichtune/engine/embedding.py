@@ -97,6 +97,7 @@ def key_embeddings(backbone: Backbone, encoded: Encoded | EncodedImages, how: Ho
     config = cast(Any, backbone.trunk).config
     kinds = sorted({str(tensor.dtype) for tensor in backbone.trunk.parameters()})
     weights = [backbone.fingerprint, kinds, getattr(config, "_attn_implementation", None)]
+    weights += ["unpads"] if backbone.unpads else []
     machine = [backbone.device.type, torch.get_float32_matmul_precision()]
     machine += [read_version(name) for name in ("torch", "transformers")]
     way = [how.max_length, how.pooling, how.normalise, how.batch_size, how.precision, SHARD_ROWS, EMBEDDING_VERSION]
