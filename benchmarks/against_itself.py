@@ -61,7 +61,7 @@ def run_study(study: dict[str, Any], folder: Path) -> dict[str, Any]:
     report = json.loads(told.stdout)
     names = {"first@minilm", "second@minilm"}
     pair = next(one for one in report["pairs"] if {one["first"], one["second"]} == names)
-    chosen = {one["candidate"]: one["chosen"] for one in (report["search"] or {"candidates": []})["candidates"]}
+    chosen = {one["candidate"]: one["chosen"] for one in (report["search"] or {"rows": []})["rows"]}
     return pair | {"margin": report["margin_amount"], "chosen": chosen}
 
 
