@@ -4,6 +4,7 @@ from torch import nn
 
 from whichtune.errors import TrialError
 from whichtune.layers.lora import LoraAdapter, LoraBank, LoraShape
+from whichtune.layers.low_rank import SharedInput
 from whichtune.layers.masks import MaskSource, StepKey
 from whichtune.models.quantizing import FourBitLinear, Quantization
 from whichtune.spec.seeds import Streams
@@ -13,7 +14,7 @@ SHAPE = LoraShape(rank=2, alpha=8)
 
 def make_adapter(width=(6, 4), out=None, rate=0.0, seed=1):
     key = StepKey(Streams(seed))
-    adapter = LoraAdapter(SHAPE, width, MaskSource(key, "x", rate), out)
+    adapter = LoraAdapter(SHAPE, width, SharedInput(MaskSource(key, "x", rate)), out)
     adapter.initialise(seed)
     nn.init.normal_(adapter.up, generator=torch.Generator().manual_seed(seed))
     return adapter
@@ -113,6 +114,41 @@ def test_slots_see_their_own_rows_alone():
     assert torch.allclose(together[2:], other[2:], atol=1e-6)
     with pytest.raises(TrialError, match="share this projection"):
         bank.merge()
+
+
+def test_a_fused_projection_gets_the_gradients_of_separate_ones():
+    base = nn.Linear(6, 12)
+    query, value = make_adapter(out=slice(0, 4), seed=1), make_adapter(out=slice(8, 12), seed=2)
+    bank = LoraBank(base)
+    bank.add_slot([query, value])
+    rows, weights = torch.randn(5, 6, requires_grad=True), torch.randn(5, 12)
+    (bank(rows) * weights).sum().backward()
+    for adapter, part in ((query, weights[:, :4]), (value, weights[:, 8:])):
+        low = rows.detach() @ adapter.down.T
+        assert torch.allclose(adapter.up.grad, SHAPE.scale * part.T @ low, atol=1e-5)
+        assert torch.allclose(adapter.down.grad, SHAPE.scale * (part @ adapter.up).T @ rows.detach(), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_a_base_of_fewer_bits_keeps_its_type(kind):
+    bank = make_bank()
+    bank.base.to(kind)
+    rows = torch.randn(5, 6, dtype=kind)
+    out = bank(rows)
+    assert out.dtype == kind
+    expected = bank.base(rows).float() + bank.slots[0][0](rows.float())
+    assert torch.allclose(out.float(), expected, atol=0.1)
+    out.float().sum().backward()
+    assert bank.slots[0][0].down.grad.dtype == torch.float32
+
+
+def test_autocast_lowers_the_adapters_too():
+    bank, rows = make_bank(rate=0.3), torch.randn(5, 6, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = bank(rows)
+    out.float().square().sum().backward()
+    assert out.dtype == torch.bfloat16
+    assert all(one.grad.dtype == torch.float32 for one in (rows, bank.slots[0][0].down, bank.slots[0][0].up))
 
 
 def test_merging_twice_is_refused():

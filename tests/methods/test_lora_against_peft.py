@@ -1,4 +1,8 @@
-"""LoRA against Hugging Face PEFT: initial tensors copied, dropout 0, ten steps of the same optimizer."""
+"""LoRA against Hugging Face PEFT: initial tensors copied, dropout 0, ten steps of the same optimizer.
+
+In float64: AdamW divides each gradient by its own size, so that in float32 the rounding of a product that is summed in
+another order grows to more than what is compared here.
+"""
 
 import peft
 import pytest
@@ -56,13 +60,14 @@ def test_ten_steps_equal_peft(family, targets, tiny_backbone, tiny_trial):
     before = {name: tensor.clone() for name, tensor in backbone.trunk.state_dict().items()}
     trial = tiny_trial(backbone, method, head_dropout=0.0)
     assembly = trial.assembly
+    backbone.trunk.double(), assembly.head.double()
     plain = type(backbone.trunk)(backbone.trunk.config, **({"add_pooling_layer": False} if family == "roberta" else {}))
     plain.load_state_dict(before)
 
     class Plain:
         trunk = plain
 
-    peer = make_peer(family, Plain, assembly.head, [words.get(target, target) for target in targets])
+    peer = make_peer(family, Plain, assembly.head, [words.get(target, target) for target in targets]).double()
     theirs = dict(peer.named_parameters())
     with torch.no_grad():
         for name, tensor in assembly.attachment.trained.items():
@@ -79,15 +84,15 @@ def test_ten_steps_equal_peft(family, targets, tiny_backbone, tiny_trial):
         peer.eval()  # dropout is 0; PEFT's own modules do the same in both modes
         mask = batch.layout.real.long()
         other = peer(input_ids=batch.ids, attention_mask=mask).logits
-        assert (ours - other).abs().max() < 1e-6
+        assert (ours - other).abs().max() < 1e-10
         for logits, optimizer in ((ours, ours_optimizer), (other, their_optimizer)):
             optimizer.zero_grad()
             functional.cross_entropy(logits, batch.targets).backward()
         for name, tensor in assembly.attachment.trained.items():
-            assert (tensor.grad - paired[name].grad).abs().max() < 1e-6, name
+            assert (tensor.grad - paired[name].grad).abs().max() < 1e-10, name
         ours_optimizer.step()
         their_optimizer.step()
     for name, tensor in assembly.attachment.trained.items():
-        assert (tensor - paired[name]).abs().max() < 1e-6, name
+        assert (tensor - paired[name]).abs().max() < 1e-10, name
     assembly.attachment.detach()
     assert all(torch.equal(before[name], tensor) for name, tensor in backbone.trunk.state_dict().items())

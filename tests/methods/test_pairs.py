@@ -11,8 +11,8 @@ def test_the_masks_of_both_halves_move_with_the_whole_and_differ():
     seen = []
     for _ in range(4):
         whole.advance()
-        queries = [source.apply(torch.ones(8, 8)) for source in sources]
-        values = [source.apply(torch.ones(8, 8)) for source in sources]
+        queries = [source.find().drop(torch.ones(8, 8)) for source in sources]
+        values = [source.find().drop(torch.ones(8, 8)) for source in sources]
         assert all(map(torch.equal, queries, values))  # what reads one input shares its mask
         seen += [tuple(mask.flatten().tolist()) for mask in queries]
     assert len(set(seen)) == 8

@@ -14,7 +14,8 @@ from whichtune.models.rehearse import why_padded
 from whichtune.spec.backbones import RandomBackbone
 
 FAMILIES = ["bert", "roberta", "distilbert", "albert", "gpt2", "llama", "opt", "phi"]
-LENGTHS = [3, 11, 1, 7]
+LENGTHS = [3, 11, 1, 7, 9, 2, 11, 5, 4, 6]
+"""Enough texts for groups of like length."""
 
 
 def load(family, **config):
@@ -47,6 +48,38 @@ def test_hidden_rows_and_gradients_are_those_of_a_padded_pass(family, side):
     assert torch.allclose(own, ours, rtol=0, atol=1e-5 * float(own.detach().std()))
     assert torch.nn.functional.cosine_similarity(gradient.flatten(), other.flatten(), dim=0) >= 1 - 1e-6
     assert not packed[~batch.layout.real].any(), "padding comes back as zeros"
+
+
+def test_groups_of_like_length_hold_every_row_once_and_no_more_padding_than_needed():
+    layout = layout_of(torch.tensor(LENGTHS))
+    packing = find_packing(layout)
+    assert [one.width for one in packing.groups] == [5, 11]
+    assert [one.batch for one in packing.groups] == [5, 5]
+    rows = torch.arange(sum(LENGTHS)).float()[:, None].expand(-1, 2)
+    spread = packing.spread(rows[None, None])
+    assert [tuple(part.shape) for part in spread] == [(5, 1, 5, 2), (5, 1, 11, 2)]
+    back = packing.gather([part.transpose(1, 2) for part in spread])
+    assert torch.equal(back[0, :, 0], rows)
+    firsts = set(np.cumsum([0, *LENGTHS[:-1]]).tolist())
+    for one in packing.groups:
+        assert set(one.inside[one.padding].tolist()) <= firsts, "padding shows a row of its own text"
+
+
+def test_few_texts_are_one_group():
+    assert find_packing(layout_of(torch.tensor([3, 11, 1, 7]))).order is None
+
+
+def test_rows_that_are_not_numbers_stay_in_their_text():
+    backbone = load("llama")
+    batch = make_batch(backbone)
+    rows = backbone.embed(batch)
+    clean = backbone.run(rows, batch.layout, rowwise=True)
+    rows = rows.clone()
+    rows[3] = float("nan")
+    spoilt = backbone.run(rows, batch.layout, rowwise=True)
+    others = [place for place in range(len(LENGTHS)) if place != 3]
+    assert torch.equal(clean[others], spoilt[others])
+    assert spoilt[3, : LENGTHS[3]].isnan().all()
 
 
 def test_segments_and_virtual_rows_in_front_go_with_their_rows():

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whichtune.errors import TrialError
-from whichtune.layers.masks import MaskSource
+from whichtune.layers.low_rank import SharedInput
 from whichtune.models.quantizing import FourBitLinear
 
 
@@ -39,14 +39,15 @@ class LoraShape:
 class LoraAdapter(nn.Module):
     """One low-rank delta: `down` [rank, in] (A), `up` [out, rank] (B), onto a slice of the base's output."""
 
-    def __init__(self, shape: LoraShape, width: tuple[int, int], mask: MaskSource, out: slice | None = None) -> None:
+    def __init__(self, shape: LoraShape, width: tuple[int, int], reads: SharedInput, out: slice | None = None) -> None:
         super().__init__()
         features_in, features_out = width
         self.shape = shape
-        self.mask = mask
+        self.reads = reads
         self.out = out
         self.down = nn.Parameter(torch.zeros(shape.rank, features_in))
         self.up = nn.Parameter(torch.zeros(features_out, shape.rank))
+        reads.readers.append(self)
 
     def initialise(self, seed: int) -> None:
         """Draw A uniformly in +-1/sqrt(in) (Kaiming, a = sqrt 5) and set B to zero: the start is the base."""
@@ -58,8 +59,16 @@ class LoraAdapter(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return the scaled low-rank product of `rows`, [..., out]."""
-        kept = self.mask.apply(rows) if self.training else rows
-        return functional.linear(functional.linear(kept.to(self.down.dtype), self.down), self.up) * self.shape.scale
+        return functional.linear(self.reads.reduce(self, rows, None), self.up) * self.shape.scale
+
+    def add_to(self, projected: Tensor, rows: Tensor, route: slice | None) -> Tensor:
+        """Return what the base made of the rows of a route, [..., base's out], with the adapter's product added."""
+        low = self.reads.reduce(self, rows, route)
+        up = self.up if self.out is None else _place(self.up, self.out, projected.shape[-1])
+        if not low.dtype == up.dtype == projected.dtype:  # a base of fewer bits than its adapters
+            return projected + (functional.linear(low, up) * self.shape.scale).to(projected.dtype)
+        flat = (projected.reshape(-1, projected.shape[-1]), low.reshape(-1, low.shape[-1]))
+        return torch.addmm(*flat, up.T, alpha=self.shape.scale).view(projected.shape)
 
     def delta(self) -> Tensor:
         """Form the weight that merging adds, [out, in]: the one place where it is formed."""
@@ -97,8 +106,8 @@ class LoraBank(nn.Module):
         if self.merged:
             return projected
         if self.routes is None:
-            return self._adapt(projected, rows, 0)
-        parts = [self._adapt(projected[route], rows[route], index) for index, route in enumerate(self.routes)]
+            return self._adapt(projected, rows, 0, None)
+        parts = [self._adapt(projected[route], rows, index, route) for index, route in enumerate(self.routes)]
         return torch.cat(parts)
 
     @torch.no_grad()
@@ -136,15 +145,15 @@ class LoraBank(nn.Module):
             target = view if adapter.out is None else view[adapter.out]
             target.copy_((target.float() + adapter.delta().to(target.device)).to(target.dtype))
 
-    def _adapt(self, projected: Tensor, rows: Tensor, slot: int) -> Tensor:
+    def _adapt(self, projected: Tensor, rows: Tensor, slot: int, route: slice | None) -> Tensor:
         for adapter in self._adapters(slot):
-            delta = adapter(rows).to(projected.dtype)
-            if adapter.out is None:
-                projected = projected + delta
-            else:
-                before, after = adapter.out.start, projected.shape[-1] - adapter.out.stop
-                projected = projected + functional.pad(delta, (before, after))
+            projected = adapter.add_to(projected, rows, route)
         return projected
 
     def _adapters(self, slot: int) -> list[LoraAdapter]:
         return list(self.slots[slot])  # type: ignore[arg-type]
+
+
+def _place(up: Tensor, out: slice, width: int) -> Tensor:
+    """Put B [slice, rank] where its slice of a fused projection stands: [width, rank], zeros elsewhere."""
+    return functional.pad(up, (0, 0, out.start, width - out.stop))

@@ -1,15 +1,23 @@
 """Dropout masks keyed by (seed, step, input), so that a mask depends on nothing that ran before it.
 
 A mask that is a function of its key is the same when a block is recomputed (gradient checkpointing), when other
-adapters share the pass, and when two projections read the same input.
+adapters share the pass, when two projections read the same input, and in the backward pass, where it is drawn again
+rather than kept.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from whichtune.spec.seeds import Streams
+
+LEVELS = 2**16
+"""An entry is dropped by a whole number of 16 bits: four entries a draw, and rates kept to 1 in 131,072."""
+ENTRIES = 4
+"""Entries that one drawn number of 64 bits decides on."""
 
 
 class StepKey:
@@ -33,30 +41,47 @@ class StepKey:
         return self.streams.derive("dropout", self.micro_step, name)
 
 
+@dataclass(frozen=True)
+class Mask:
+    """A mask that is known before it is drawn, and that can be drawn again."""
+
+    seed: int
+    rate: float
+
+    @property
+    def scale(self) -> float:
+        """What entries that stay are multiplied by, so that their mean is kept."""
+        return LEVELS / (LEVELS - self._dropped)
+
+    def drop(self, rows: Tensor) -> Tensor:
+        """Return `rows` with zeros in the place of dropped entries, not scaled; no gradient passes."""
+        kept = torch.empty_like(rows, requires_grad=False, memory_format=torch.contiguous_format)
+        return torch.ge(self._draw(rows), self._dropped - LEVELS // 2, out=kept).mul_(rows.detach())
+
+    @property
+    def _dropped(self) -> int:
+        """Levels of 16 bits that stand for a dropped entry."""
+        return round(self.rate * LEVELS)
+
+    def _draw(self, rows: Tensor) -> Tensor:
+        """Draw a level of 16 bits for each entry."""
+        generator = torch.Generator(rows.device).manual_seed(self.seed)
+        drawn = torch.empty(-(-rows.numel() // ENTRIES), dtype=torch.int64, device=rows.device)
+        drawn.random_(-(2**63), None, generator=generator)
+        return drawn.view(torch.int16)[: rows.numel()].view(rows.shape)
+
+
 class MaskSource:
-    """The dropout mask of one input, drawn once a forward pass and shared by all adapters that read the input."""
+    """The dropout mask of one input, the same within a forward pass for all adapters that read the input."""
 
     def __init__(self, key: StepKey, name: str, rate: float) -> None:
         self.key = key
         self.name = name
         self.rate = rate
-        self._drawn: tuple[int, Tensor] | None = None
 
-    def apply(self, rows: Tensor) -> Tensor:
-        """Drop entries of `rows` and scale the others by 1 / (1 - rate)."""
-        if self.rate == 0:
-            return rows
-        return rows * self._mask(rows)
-
-    def _mask(self, rows: Tensor) -> Tensor:
-        step = self.key.micro_step
-        if self._drawn is not None and self._drawn[0] == step and self._drawn[1].shape == rows.shape:
-            return self._drawn[1]
-        generator = torch.Generator(rows.device).manual_seed(self.key.derive(self.name))
-        keep = 1 - self.rate
-        mask = torch.empty_like(rows, requires_grad=False).bernoulli_(keep, generator=generator).div_(keep)
-        self._drawn = (step, mask)
-        return mask
+    def find(self) -> Mask | None:
+        """Return the mask of this forward pass; None where nothing is dropped."""
+        return Mask(self.key.derive(self.name), self.rate) if self.rate else None
 
 
 def seed_modules(seed: int, device: torch.device) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from whichtune.layers.heads import Head, HeadRequest
 from whichtune.layers.lora import LoraAdapter, LoraBank, LoraShape
+from whichtune.layers.low_rank import SharedInput
 from whichtune.layers.masks import MaskSource, StepKey
 from whichtune.methods.contracts import Attachment, Openings, Theory
 from whichtune.methods.freezing import open_only, trunk_parameters
@@ -62,13 +63,13 @@ class Lora:
 
 
 def build_adapters(backbone: Backbone, spec: LoraBase, targets: list[Target], key: StepKey) -> dict[str, LoraAdapter]:
-    """Make one initialised adapter a target, with one dropout mask per shared input."""
+    """Make one initialised adapter a target; those that read the same input share its dropout mask and a product."""
     shape = LoraShape(spec.rank, spec.alpha, spec.rslora)
-    masks = {target.reads: MaskSource(key, target.reads, spec.dropout) for target in targets}
+    inputs = {target.reads: SharedInput(MaskSource(key, target.reads, spec.dropout)) for target in targets}
     adapters: dict[str, LoraAdapter] = {}
     for target in targets:
         weight = weight_of(backbone, target)
-        adapter = LoraAdapter(shape, widths(logical_shape(weight), target), masks[target.reads], target.out)
+        adapter = LoraAdapter(shape, widths(logical_shape(weight), target), inputs[target.reads], target.out)
         adapter.initialise(key.streams.derive("initialisation", "lora", adapter_name(target)))
         adapters[adapter_name(target)] = adapter.to(weight.device)
     return adapters

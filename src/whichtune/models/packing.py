@@ -9,7 +9,7 @@ mask function gets no mask at all, and each module says itself whether it is cau
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from whichtune.models.layout import Layout
 
@@ -26,42 +27,117 @@ LEAST_PADDING = 0.05
 """Share of padding below which a batch runs as it is: laying rows out anew in every block costs more than that."""
 
 
+GROUPS = 4
+"""Groups of like length that attention takes a batch in: its cost grows with the square of the longest text in each."""
+LEAST_GROUP = 4
+"""Texts in a group at least."""
 WINDOWS = ("sliding_window", "local_attention", "attention_chunk_size", "attention_window")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Texts of like length, laid out as a small batch of their own."""
+
+    batch: int
+    width: int
+    inside: Tensor
+    """[B x W] int64: the packed row that stands at each place; at padding, the first row of the same text."""
+    places: Tensor
+    """[own rows] int64: the place of each real row, text by text."""
+    padding: Tensor
+    """[padding] int64: places with nothing of their own."""
+    real: Tensor | None
+    """[B, 1, 1, W] bool: places that may be looked at; None where all are."""
+
+    def lay_out(self, rows: Tensor) -> Tensor:
+        """Lay packed rows [T, H, D] out as [B x W, H, D]."""
+        return rows.index_select(0, self.inside)
 
 
 @dataclass(frozen=True)
 class Packing:
     """Where the real rows of a batch stand."""
 
-    batch: int
-    width: int
-    places: Tensor
-    """[T] int64: of each packed row, its place in [B x W] with texts at the left."""
-    real: Tensor
-    """[B, 1, 1, W] bool: rows that may be looked at."""
+    groups: tuple[Group, ...]
+    order: Tensor | None
+    """[T] int64: of each packed row, its place among the real rows of all groups; None where they stand in order."""
 
-    def spread(self, rows: Tensor) -> Tensor:
-        """Lay packed rows [1, H, T, D] out as [B, H, W, D]; zeros stand in for padding."""
-        _, heads, _, width = rows.shape
-        flat = rows.new_zeros(self.batch * self.width, heads, width)
-        flat = flat.index_copy(0, self.places, rows[0].transpose(0, 1))
-        return flat.view(self.batch, self.width, heads, width).transpose(1, 2)
+    def spread(self, rows: Tensor) -> list[Tensor]:
+        """Lay packed rows [1, H, T, D] out by groups, each [B, H, W, D]; what stands at padding means nothing."""
+        laid: tuple[Tensor, ...] = _LayOut.apply(rows[0].transpose(0, 1), self)  # type: ignore[assignment]
+        pairs = zip(laid, self.groups, strict=True)
+        return [part.view(one.batch, one.width, *part.shape[1:]).transpose(1, 2) for part, one in pairs]
 
-    def gather(self, rows: Tensor) -> Tensor:
-        """Pack [B, H, W, D] to [1, T, H, D]."""
-        return rows.reshape(self.batch * self.width, *rows.shape[2:])[self.places][None]
+    def gather(self, parts: Sequence[Tensor]) -> Tensor:
+        """Pack the groups' rows, each [B, W, H, D], to [1, T, H, D]."""
+        flat = [
+            part.reshape(one.batch * one.width, *part.shape[2:]) for part, one in zip(parts, self.groups, strict=True)
+        ]
+        packed: Tensor = _Join.apply(self, *flat)  # type: ignore[assignment]
+        return packed[None]
+
+    def join(self, laid: Sequence[Tensor]) -> Tensor:
+        """Pack what is laid out by groups, each [B x W, H, D], to [T, H, D]."""
+        parts = [part.index_select(0, one.places) for part, one in zip(laid, self.groups, strict=True)]
+        together = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return together if self.order is None else together.index_select(0, self.order)
+
+
+class _LayOut(torch.autograd.Function):
+    """Packed rows by groups. What stands at padding is looked at by no one, so its gradient is zero and is left out."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, packing: Packing) -> tuple[Tensor, ...]:
+        ctx.packing = packing
+        return tuple(one.lay_out(rows) for one in packing.groups)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return ctx.packing.join(grads), None
+
+
+class _Join(torch.autograd.Function):
+    """Groups as packed rows; no gradient comes to padding."""
+
+    @staticmethod
+    def forward(ctx: Any, packing: Packing, *laid: Tensor) -> Tensor:
+        ctx.packing = packing
+        return packing.join(laid)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        return None, *(one.lay_out(grad).index_fill_(0, one.padding, 0) for one in ctx.packing.groups)
 
 
 _CURRENT: ContextVar[Packing | None] = ContextVar("packing", default=None)
 
 
 def find_packing(layout: Layout) -> Packing:
-    """Return how the real rows of a layout stand side by side."""
+    """Return how the real rows of a layout stand side by side, text by text.
+
+    On a CPU attention takes texts of like length together, since it computes as many products as there is padding.
+    """
     lengths = layout.real.sum(dim=1)
+    starts = lengths.cumsum(0) - lengths
+    groups = 1 if lengths.is_cuda else max(1, min(GROUPS, len(lengths) // LEAST_GROUP))
+    if groups == 1:
+        return Packing((_find_group(lengths, starts),), None)
+    texts = [part for part in torch.argsort(lengths, stable=True).chunk(groups) if len(part)]
+    found = tuple(_find_group(lengths[part], starts[part]) for part in texts)
+    rows = torch.cat([one.inside[one.places] for one in found])
+    return Packing(found, torch.argsort(rows))
+
+
+def _find_group(lengths: Tensor, starts: Tensor) -> Group:
     width = int(lengths.max())
     columns = torch.arange(width, device=lengths.device)
     real = columns < lengths[:, None]
-    return Packing(len(lengths), width, real.flatten().nonzero()[:, 0], real[:, None, None, :])
+    inside = starts[:, None] + columns * real
+    padding = (~real).flatten().nonzero()[:, 0]
+    seen = real[:, None, None, :] if len(padding) else None
+    return Group(len(lengths), width, inside.flatten(), real.flatten().nonzero()[:, 0], padding, seen)
 
 
 def is_worth_it(layout: Layout) -> bool:
@@ -119,10 +195,12 @@ def attend(
 
     packing = _CURRENT.get()
     assert packing is not None, "packed attention outside of a packed pass"  # noqa: S101
-    rows = (packing.spread(query), packing.spread(key), packing.spread(value))
     # Texts stand at the left, so where a row looks at earlier ones alone, none of them is padding.
     causal = how.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
-    mask = None if causal else packing.real
-    found, _ = sdpa_attention_forward(module, *rows, mask, **how)
+    rows = zip(packing.spread(query), packing.spread(key), packing.spread(value), packing.groups, strict=True)
+    found = [
+        sdpa_attention_forward(module, asking, asked, given, None if causal else one.real, **how)[0]
+        for asking, asked, given, one in rows
+    ]
     return packing.gather(found), None  # as the interface asks: rows before heads
