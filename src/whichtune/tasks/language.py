@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from whichtune.data.examples import Example
 from whichtune.errors import SpecError
+from whichtune.layers.cross_entropy import sum_cross_entropy
 from whichtune.layers.heads import HeadRequest
 from whichtune.models.batch import Encoded
 from whichtune.records.predictions import Predictions
@@ -65,7 +65,7 @@ class LanguageTask:
 
     def loss(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, float]:
         """Return the cross-entropy summed over the answers' tokens (in fp32, nats), and their number."""
-        return functional.cross_entropy(outputs.float(), targets, reduction="sum"), len(targets)
+        return sum_cross_entropy(outputs, targets), len(targets)
 
     def sample(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return what proves a saved adapter, [T, 2]: each target's score, and the logarithm of the sum of all."""
