@@ -19,8 +19,9 @@ import numpy as np
 import peft
 import torch
 import transformers
-from alternate import alternate
 
+from whichtune.bench.alternate import alternate
+from whichtune.bench.peer_models import adapt, find_source
 from whichtune.data.load import load_data
 from whichtune.engine.build import build_assembly
 from whichtune.engine.encoding import encode_splits
@@ -54,16 +55,7 @@ METHODS = {
 }
 
 
-def make_lora():
-    """LoRA as PEFT has it, for our own and for PEFT's inside our loop."""
-    targets = ["query", "value"]
-    return peft.LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=16, lora_dropout=0.1, target_modules=targets)
-
-
 PEERS = {
-    "lora": make_lora,
-    "peft": make_lora,
-    "prompt-tuning": lambda: peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=20),
     "p-tuning": lambda: peft.PromptEncoderConfig(
         task_type="SEQ_CLS", num_virtual_tokens=20, encoder_hidden_size=384, encoder_reparameterization_type="MLP"
     ),
@@ -71,8 +63,7 @@ PEERS = {
         task_type="SEQ_CLS", num_virtual_tokens=20, encoder_hidden_size=384, encoder_reparameterization_type="LSTM"
     ),
 }
-TRAINED = {"last-layers": ("encoder.layer.5.", "pooler.", "classifier."), "frozen-features": ("classifier.",)}
-"""What a peer without PEFT trains, by the beginning of its names below `bert.` or at the top."""
+"""Peers that `whichtune bench` has no row for; the others are made as it makes them."""
 TRAINING = TrainingSpec(epochs=1, batch_size=16, max_length=128)
 
 
@@ -141,16 +132,11 @@ class Bench:
         return trained
 
     def peer_model(self, name):
-        torch.manual_seed(1)
-        config = transformers.BertConfig(**self.backbone.trunk.config.to_dict() | {"num_labels": 2})
-        model = transformers.BertForSequenceClassification(config)
-        model.bert.load_state_dict(self.backbone.trunk.state_dict())
+        transformers.set_seed(1)
+        model = find_source(MiniLMBackbone(kind="minilm")).read_classifier(2, torch.device("cpu"))
         if name in PEERS:
             return peft.get_peft_model(model, PEERS[name]())
-        if name in TRAINED:
-            for path, tensor in model.named_parameters():
-                tensor.requires_grad_(path.removeprefix("bert.").startswith(TRAINED[name]))
-        return model
+        return adapt(model, METHODS["lora" if name == "peft" else name], "SEQ_CLS")
 
     def make_trainer(self, model, name, folder):
         arguments = transformers.TrainingArguments(

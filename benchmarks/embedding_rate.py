@@ -23,9 +23,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from alternate import Comparison, alternate
 from torch.nn import functional
 
+from whichtune.bench.alternate import Comparison, alternate
 from whichtune.data.load import load_data
 from whichtune.engine.embedding import How, cut_batches, embed_batch, embed_rows
 from whichtune.fetch.store import SHARD_ROWS

@@ -4,6 +4,7 @@
 
 unpad         LoRA, full fine-tuning and the last layer, random batches of 16, the trunk with padding and without
 reuse_prefix  the last layer over 5 epochs, the frozen blocks in every step and once a text, with `unpad` on both sides
+dequantize_once  QLoRA, four-bit weights unpacked once a trial and in every product, with `unpad` on both sides
 
 A trial is its training, the validation after each epoch and the prediction of the test rows. Kept prefixes go into a
 new and empty folder, so the pass that fills it is in the time. Dropout is off, so both sides are to end alike: exits
@@ -26,9 +27,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from alternate import Comparison, alternate
 from pydantic import TypeAdapter
 
+from whichtune.bench.alternate import Comparison, alternate
 from whichtune.data.load import load_data
 from whichtune.engine.build import build_assembly
 from whichtune.engine.encoding import encode_splits
@@ -38,7 +39,9 @@ from whichtune.engine.trial import Material, TunerTrial
 from whichtune.fetch.cache import cache_root
 from whichtune.measure.clock import PhaseClock
 from whichtune.models.backbone import Backbone, LoadRequest
+from whichtune.models.dequantizing import Allowance
 from whichtune.models.load import load_backbone
+from whichtune.models.quantizing import Quantization
 from whichtune.spec.backbones import MiniLMBackbone
 from whichtune.spec.methods import MethodSpec
 from whichtune.spec.seeds import Streams
@@ -54,6 +57,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "lora": {"kind": "lora", "rank": 8, "dropout": 0.0, "learning_rate": 1e-3},
     "full": {"kind": "full", "learning_rate": 5e-5},
     "last-layers": {"kind": "last-layers", "learning_rate": 5e-4},
+    "qlora": {"kind": "qlora", "rank": 8, "dropout": 0.0, "learning_rate": 1e-3},
 }
 QUIET = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
@@ -64,6 +68,7 @@ class Side:
 
     unpad: bool
     prefix: bool
+    dequantize: bool = False
     losses: list[float] = field(default_factory=list)
     answers: list[str | None] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
@@ -75,9 +80,9 @@ class Side:
         pass
 
 
-def load() -> Backbone:
+def load(quantization: Quantization | None = None) -> Backbone:
     """Load MiniLM without the dropout of its own."""
-    backbone = load_backbone(MiniLMBackbone(kind="minilm"), LoadRequest(unpad=True))
+    backbone = load_backbone(MiniLMBackbone(kind="minilm"), LoadRequest(unpad=True, quantization=quantization))
     for module in backbone.trunk.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -98,7 +103,8 @@ def make_run(
         side.losses = []
         with tempfile.TemporaryDirectory() as folder:
             start, processor = time.perf_counter(), time.process_time()
-            own = replace(backbone, unpads=side.unpad)
+            once = Allowance() if side.dequantize else None
+            own = replace(backbone, unpads=side.unpad, dequantizes=once)
             assembly = build_assembly(own, method, material.task.head(), training.head_dropout, Streams(1))
             try:
                 given = material
@@ -147,7 +153,7 @@ def main() -> int:
     sizes = {"train": asked.rows, "validation": 100, "test": 400}
     data = load_data(DataSpec.model_validate({"source": {"kind": "movie-reviews"}, "sizes": sizes}))
     task = build_task(TextClassificationSpec(kind="text-classification"), data.labels)
-    backbone = load()
+    backbone, quantized = load(), load(Quantization())
     training = TrainingSpec(epochs=asked.epochs, batch_size=16, max_length=128, head_dropout=0.0)
     material = Material(task, data, encode_splits(data, task, backbone.encoder, training.max_length, cache_root()))
     lengths = material.encoded["train"].lengths
@@ -157,9 +163,11 @@ def main() -> int:
     long = training.model_copy(update={"epochs": 5.0 * asked.epochs})
     rows.append(("reuse_prefix, last-layers", "last-layers", Side(True, True), Side(True, False), long))
     rows.append(("both, last-layers", "last-layers", Side(True, True), Side(False, False), long))
+    rows.append(("dequantize_once, qlora", "qlora", Side(True, False, True), Side(True, False), training))
     found = []
     for told, name, on, off, how in rows:
-        runs = {"on": make_run(backbone, material, name, on, how), "off": make_run(backbone, material, name, off, how)}
+        given = quantized if name == "qlora" else backbone
+        runs = {"on": make_run(given, material, name, on, how), "off": make_run(given, material, name, off, how)}
         found.append(judge(told, (on, off), alternate(runs, asked.rounds)))
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps({"rows": asked.rows, "rounds": asked.rounds, "found": found}, indent=1), encoding="utf-8")

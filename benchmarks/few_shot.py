@@ -25,10 +25,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from alternate import Comparison, alternate
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
+from whichtune.bench.alternate import Comparison, alternate
 from whichtune.data.load import load_data
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.prompting import PrompterTrial, prepare_asking

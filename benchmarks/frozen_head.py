@@ -30,8 +30,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from alternate import Comparison, alternate
 
+from whichtune.bench.alternate import Comparison, alternate
 from whichtune.data.load import load_data
 from whichtune.engine.build import build_assembly
 from whichtune.engine.encoding import encode_splits

@@ -13,6 +13,7 @@ BENCHES = (
     "against_trainer.py",
     "adapter_memory.py",
     "engine_switches.py",
+    "workers.py",
     "against_itself.py",
     "few_shot.py",
     "frozen_head.py",

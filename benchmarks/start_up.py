@@ -12,7 +12,7 @@ import subprocess
 import sys
 from functools import partial
 
-from alternate import alternate
+from whichtune.bench.alternate import alternate
 
 OURS, REFERENCE = "whichtune.cli", "typer"
 LIMIT = 2.5

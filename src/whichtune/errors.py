@@ -14,6 +14,7 @@ WhichtuneError                    exit code 1
     |-- DoesNotFitError           not enough memory at the held batch size
     |-- UnsupportedError          this method on this backbone makes no sense, with the reason
     |-- PrunedError               a search trial that its pruner ended early
+    |-- WorkerError               the process that a trial ran in ended before the trial did
     `-- AdapterError              a saved adapter that does not give the same logits back
 """
 
@@ -95,6 +96,10 @@ class PrunedError(TrialError):
     def __init__(self, step: int, validations: int) -> None:
         self.step = step
         super().__init__(f"ended by successive halving at step {step}, validation {validations}")
+
+
+class WorkerError(TrialError):
+    """A worker process ended, or could not start."""
 
 
 class AdapterError(TrialError):

@@ -1,4 +1,10 @@
-from whichtune.cli.progress import describe_data, describe_end
+import io
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from whichtune.cli.progress import LiveBars, PlainLines, describe_data, describe_end, make_progress
 from whichtune.data.examples import DataReport
 from whichtune.records.trial import MetricValue, SplitScores, TrialRecord
 
@@ -29,3 +35,28 @@ def test_the_end_of_a_trial_tells_no_test_score():
     assert describe_end(ended(validation=0.75, test=0.25), found=False) == "validation accuracy 0.7500 (2.5 s)"
     assert describe_end(ended(test=0.25), found=False) == "done (2.5 s)"
     assert describe_end(ended(test=0.25), found=True) == "done (finished before)"
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_lines_about_trials_that_run_together_say_which(live, monkeypatch):
+    monkeypatch.setattr("whichtune.cli.progress.QUIET_SECONDS", -1)
+    told = io.StringIO()
+    console = Console(file=told, width=200)
+    bars = make_progress(console)
+    watcher = LiveBars(console, bars) if live else PlainLines(console)
+    trials = [(SimpleNamespace(label=lambda name=name: name), place, 2) for place, name in enumerate(("lora", "full"))]
+    for trial in trials:
+        watcher.on_trial(*trial)
+    for step, trial in enumerate(trials, start=1):
+        watcher.turn_to(*trial)
+        watcher.on_step(SimpleNamespace(step=step, loss=0.5), 9)
+    if live:
+        shown = [(task.description, task.completed) for task in bars.tasks]
+        assert shown == [("trials", 0), ("lora", 1), ("full", 2)]
+    for trial in trials:
+        watcher.turn_to(*trial)
+        watcher.on_trial_end(ended(validation=0.75), found=False)
+    ends = [f"[{place}/2] {name}: validation accuracy 0.7500 (2.5 s)" for place, name in ((1, "lora"), (2, "full"))]
+    steps = [f"[{place}/2] {name}: step {place} of 9, loss 0.5000" for place, name in ((1, "lora"), (2, "full"))]
+    assert told.getvalue().splitlines() == (ends if live else [*steps, *ends])
+    assert not live or [(task.description, task.completed) for task in bars.tasks] == [("trials", 2)]

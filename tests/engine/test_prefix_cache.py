@@ -98,6 +98,24 @@ def test_a_second_trial_reads_what_the_first_one_computed(tiny_backbone, tiny_tr
     assert {path: path.stat().st_ino for path in (keeping.cache / FOLDER).glob("*.npy")} == files
 
 
+def test_a_file_that_another_process_takes_away_is_computed_again(tiny_backbone, tiny_trial, keeping, monkeypatch):
+    backbone, gone = tiny_backbone("bert"), []
+    rows = tiny_trial(backbone, LAST).material.encoded["train"]
+    first = np.array(keep(backbone, rows, 1, keeping).rows)
+    load = np.load
+
+    def lose(place, *given, **named):
+        if not gone:
+            gone.append(place)
+            place.unlink()
+        return load(place, *given, **named)
+
+    monkeypatch.setattr(np, "load", lose)
+    assert np.array_equal(keep(backbone, rows, 1, keeping).rows, first)
+    assert gone
+    assert gone[0].is_file()
+
+
 def test_other_weights_texts_blocks_or_arithmetic_have_other_files(tiny_backbone, tiny_trial, keeping):
     backbone = tiny_backbone("bert")
     encoded = tiny_trial(backbone, LAST).material.encoded

@@ -1,11 +1,14 @@
 """Writing on: against `transformers`' own generation, in batches and alone, greedy and sampled."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from whichtune.errors import ModelError
+from whichtune.models import generate as generation
 from whichtune.models.backbone import LoadRequest
 from whichtune.models.batch import Encoded, collate
 from whichtune.models.causal import run_behind, score_tokens
@@ -207,6 +210,44 @@ def test_streaming_behind_a_state_gives_the_same_steps():
         hidden, state = run_behind(backbone, backbone.embed(batch), batch.layout)
     with pytest.raises(ModelError, match=r"11 rows and 120 new tokens"):
         write_behind(backbone, hidden[:, -1], state, Sampling(120))
+
+
+def count_running(lengths):
+    """Yield the rows of each pass: those that are done are left out where half of them are."""
+    running = len(lengths)
+    for step in range(1, 9):
+        live = sum(length > step for length in lengths)
+        if not live:
+            return
+        running = live if live <= running / 2 else running
+        yield running
+
+
+def test_the_rows_of_passes_are_counted_by_hand():
+    assert list(count_running([2, 9, 1, 5])) == [4, 2, 2, 2, 1, 1, 1, 1]
+    assert list(count_running([1, 1])) == []
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+@pytest.mark.parametrize("temperature", [0.0, 2.0])
+def test_sequences_that_are_done_are_left_out_and_the_others_go_on_as_before(family, temperature, monkeypatch):
+    backbone, sampling = make(family), Sampling(9, temperature=temperature, seed=5)
+    free = [one.tokens for one in complete(backbone, range(4), sampling)]
+    ends = {free[row][:length] for row, length in enumerate((2, 9, 1, 5))}
+    expected = [next(one[:count] for count in range(1, 10) if one[:count] in ends) for one in free]
+    ran, own = [], generation.run_token
+
+    def run(backbone, tokens, state):
+        ran.append(len(tokens))
+        return own(backbone, tokens, state)
+
+    monkeypatch.setattr(generation, "run_token", run)
+    stopping = replace(sampling, stop=lambda tokens: tuple(tokens) in ends)
+    for side in ("left", "right"):
+        ran.clear()
+        found = [one.tokens for one in complete(backbone, range(4), stopping, side)]
+        assert found == expected
+        assert ran == list(count_running([len(one) for one in expected]))
 
 
 def test_an_end_token_ends_its_own_sequence_and_is_left_out():

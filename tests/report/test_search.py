@@ -10,7 +10,7 @@ from whichtune.records.search import CandidateSearch, SearchLog
 from whichtune.records.trial import Failure, Phase
 from whichtune.report.comparison import compare_study
 from whichtune.report.markdown import render_markdown
-from whichtune.report.search import report_searches
+from whichtune.report.search import count_searched, report_searches
 from whichtune.spec.search import SearchSpec
 from whichtune.stats.scores import score_predictions
 
@@ -168,6 +168,38 @@ def test_what_halving_saved_stands_apart(maker):
     assert "T3" in report.remarks[1]
     assert report.rows[0].trials[1].reason == "ended by successive halving at step 25, validation 1"
     assert not any("without a score" in one for one in report.remarks)
+
+
+def test_ranks_that_were_tuned_together_are_told_and_cost_the_search_they_share(maker):
+    maker.write_spec()
+    names = [f"lora[rank={rank}]@minilm" for rank in (4, 8, 16)]
+    tried = [
+        maker.add(names[1], 901, role="search", purpose="grid", tuned={"learning_rate": rate}) for rate in (1e-4, 1e-3)
+    ]
+    finals = [maker.add(name, 1, phases={"step": Phase(seconds=20)}) for name in names]
+    own = CandidateSearch(
+        candidate=names[1],
+        method="lora",
+        chosen=tried[1].tuned,
+        trials=[one.id for one in tried],
+        shared_with=[names[0], names[2]],
+        rank=8,
+    )
+    settings = SearchSpec(trials=2, share="ranks").model_dump(mode="json")
+    maker.folder.searches.write_text(
+        SearchLog(settings=settings, metric="accuracy", candidates=[own]).model_dump_json()
+    )
+    assert count_searched(maker.folder) == dict.fromkeys(names, 2)
+    report = report_searches(maker.folder, finals)
+    (told,) = [one for one in report.remarks if "together" in one]
+    assert told.startswith(
+        "Tuned together at rank 8: lora[rank=4]@minilm, lora[rank=16]@minilm had no search of their own and have "
+        "the settings that lora[rank=8]@minilm's chose, which saved about 80.0 s"
+    )
+    assert "T3" in told
+    assert "which saved" not in " ".join(report_searches(maker.folder, finals[:2]).remarks)
+    older = own.model_dump(exclude={"shared_with", "rank"})
+    assert CandidateSearch.model_validate(older).shared_with == []
 
 
 def test_without_a_search_there_is_no_section(maker):

@@ -16,7 +16,7 @@ from whichtune.spec.flags import (
 )
 from whichtune.spec.methods import LoraSpec
 from whichtune.spec.read import resolve_study
-from whichtune.spec.training import TrainingSpec
+from whichtune.spec.training import ExecutionSpec, TrainingSpec
 
 STUDY = resolve_study(
     {
@@ -26,6 +26,13 @@ STUDY = resolve_study(
         "methods": {"lora": {"kind": "lora"}, "full": {"kind": "full"}},
     }
 )
+
+
+def test_a_word_may_stand_in_place_of_a_number():
+    flags = {flag.name: flag for flag in list_flags(ExecutionSpec)}
+    assert [flags["--evaluation-batch"].read(word) for word in ("auto", "8")] == ["auto", 8]
+    assert flags["--evaluation-batch"].default == "auto"
+    assert flags["--threads"].type is int
 
 
 def test_flags_say_name_type_help_and_default():

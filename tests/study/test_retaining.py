@@ -117,7 +117,7 @@ def test_it_may_be_asked_for_later_and_is_no_part_of_an_identity(tiny_study, gen
             [
                 plain.training_of(one.method),
                 "sdpa",
-                plain.execution.evaluation_batch,
+                64,  # what `auto` stands for in the identity of a probe, as before there was one
                 {"probe": False, "probe_steps": 5, "latency_repeats": 20},
             ],
             place,

@@ -8,11 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whichtune.errors import SpecError
 from whichtune.spec.read import resolve_study
 from whichtune.spec.search import SearchSpec
 from whichtune.spec.seeds import derive_seed
 from whichtune.study.searching import Result
-from whichtune.study.stages import count_expected, further_seeds, list_searches, list_untuned, next_trials, plan_finals
+from whichtune.study.stages import (
+    count_expected,
+    describe_search,
+    further_seeds,
+    list_searches,
+    list_untuned,
+    next_trials,
+    plan_finals,
+)
 
 METHODS = {"majority": {"kind": "majority"}, "full": {"kind": "full"}, "lora": {"kind": "lora"}}
 SEARCH_SEEDS = set(SearchSpec().seeds)
@@ -244,3 +253,104 @@ def test_a_trial_keeps_its_name_and_shows_its_setting():
     assert asked.candidate == "full@b"
     assert asked.label() == "full@b search (learning_rate 1e-05)"
     assert replace(asked, role="final", seed=4).label() == "full@b seed 4"
+
+
+RANKS = {"kind": "lora", "alpha": 32, "grid": {"rank": [16, 4, 8]}}
+NAMES = [f"lora[rank={rank}]@b" for rank in (4, 8, 16)]
+
+
+def test_ranks_share_one_search_at_the_middle_one():
+    study = make_study(methods={"lora": RANKS, "full": {"kind": "full"}}, search={"share": "ranks", "trials": 4})
+    results = play(study, peak(1e-3))
+    searched = Counter(one.planned.candidate for one in results if one.planned.role == "search")
+    assert set(searched) == {NAMES[1], "full@b"}
+    searches = {one.base.candidate: one for one in list_searches(study, results)}
+    assert set(searches[NAMES[1]].shared_with) == {NAMES[0], NAMES[2]}
+    assert searches["full@b"].shared_with == ()
+    chosen = searches[NAMES[1]].choose().setting
+    finals = {name: [] for name in NAMES}
+    for one in results:
+        if one.planned.role == "final" and one.planned.candidate in finals:
+            finals[one.planned.candidate].append(one.planned)
+    for rank, name in zip((4, 8, 16), NAMES, strict=True):
+        assert len(finals[name]) == len(study.seeds)
+        for planned in finals[name]:
+            assert planned.method.rank == rank, "each keeps its own rank"
+            assert planned.tuned == chosen
+            assert planned.method.learning_rate == chosen["learning_rate"] == pytest.approx(1e-3, rel=0.1)
+    written = {one.base.candidate: describe_search(one) for one in searches.values()}
+    assert (written[NAMES[1]].rank, set(written[NAMES[1]].shared_with)) == (8, {NAMES[0], NAMES[2]})
+    assert (written["full@b"].rank, written["full@b"].shared_with) == (None, [])
+    assert list_untuned(study) == ["majority"]
+    assert count_expected(study) == 2 * (4 + 1 + 2 * 2) + 4 * 3 + 1, "two searches, four candidates, the bar"
+
+
+def test_without_it_each_rank_has_its_own_search():
+    study = make_study(methods={"lora": RANKS}, search={"trials": 4})
+    assert [one.base.candidate for one in list_searches(study)] == [NAMES[2], NAMES[0], NAMES[1]]
+    assert all(one.shared_with == () for one in list_searches(study))
+
+
+def test_search_trials_are_those_of_a_study_that_shares_nothing():
+    methods = {"lora": RANKS}
+    alone, shared = (make_study(methods=methods, search=search) for search in ({}, {"share": "ranks"}))
+    own = {one.base.candidate: one for one in list_searches(alone)}[NAMES[1]]
+    (one,) = list_searches(shared)
+    assert one.ask() == own.ask()
+
+
+@pytest.mark.parametrize(
+    ("methods", "groups"),
+    [
+        ({"a": {"kind": "lora", "rank": 4}, "b": {"kind": "lora", "rank": 8}}, {"a@b": ("b@b",)}),
+        ({"a": {"kind": "qlora", "rank": 8}, "b": {"kind": "qlora", "rank": 4, "rslora": False}}, {"b@b": ("a@b",)}),
+        (  # the scale of an adapter, and all else, makes groups of their own
+            {
+                "a": {"kind": "lora", "grid": {"rank": [2, 4], "rslora": [True, False]}},
+                "b": {"kind": "lora", "rank": 8, "dropout": 0.3},
+            },
+            {
+                "a[rank=2,rslora=true]@b": ("a[rank=4,rslora=true]@b",),
+                "a[rank=2,rslora=false]@b": ("a[rank=4,rslora=false]@b",),
+            },
+        ),
+        (  # its own search, another stream, or held settings: not the same
+            {
+                "a": {"kind": "lora", "rank": 4},
+                "b": {"kind": "lora", "rank": 8},
+                "c": {"kind": "lora", "rank": 16, "search": {"learning_rate": [1e-4, 1e-2]}},
+                "d": {"kind": "lora", "rank": 16, "stream": 1},
+                "e": {"kind": "lora", "rank": 16, "training": {"epochs": 1}},
+                "f": {"kind": "lora", "rank": 16, "search": {"learning_rate": []}},
+            },
+            {"a@b": ("b@b",)},
+        ),
+    ],
+)
+def test_who_shares_a_search(methods, groups):
+    study = make_study(methods=methods, search={"share": "ranks"})
+    assert {one.base.candidate: one.shared_with for one in list_searches(study) if one.shared_with} == groups
+
+
+def test_each_backbone_has_a_search_of_its_own():
+    backbones = {"b": {"kind": "minilm"}, "c": {"kind": "minilm"}}
+    study = make_study(methods={"lora": RANKS}, backbones=backbones, search={"share": "ranks"})
+    assert [one.base.candidate for one in list_searches(study)] == ["lora[rank=8]@b", "lora[rank=8]@c"]
+
+
+@pytest.mark.parametrize(
+    ("methods", "told"),
+    [
+        ({"full": {"kind": "full"}}, r"search\.share: no candidates differ in their rank alone.*grid: \{rank"),
+        ({"lora": {"kind": "lora"}}, "no candidates differ in their rank alone"),
+        (
+            {"a": {"kind": "lora", "rank": 4, "alpha": 8}, "b": {"kind": "lora", "rank": 8, "alpha": 16}},
+            "a@b and b@b differ in `alpha` too",
+        ),
+        ({"a": {"kind": "lora", "rank": 4, "search": {"rank": [2, 4]}}}, "no candidates differ"),
+    ],
+)
+def test_a_study_that_has_nothing_to_share_is_refused(methods, told):
+    study = make_study(methods=methods, search={"share": "ranks"})
+    with pytest.raises(SpecError, match=told):
+        list_searches(study)

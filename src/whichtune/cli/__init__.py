@@ -14,6 +14,7 @@ import typer
 
 from whichtune.cli import (
     advising,
+    benching,
     checks,
     comparing,
     counting,
@@ -46,6 +47,7 @@ app.command("verify")(verifying.verify)
 app.command("show")(reading.show)
 app.command("list")(reading.list_studies)
 app.command("doctor")(checks.doctor)
+app.command("bench")(benching.bench)
 app.command("count", cls=counting.MethodCommand, context_settings=SETTINGS)(counting.count)
 app.command("train", cls=training.TrialCommand, context_settings=SETTINGS)(training.train)
 app.command("embed")(embedding.embed)

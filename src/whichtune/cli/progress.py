@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from whichtune.data.examples import DataReport
@@ -26,7 +26,8 @@ class PlainLines:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.place = ""
-        self.spoke = time.monotonic()
+        self.spoke: dict[str, float] = {}
+        """When each trial that runs was last heard of."""
 
     def on_data(self, report: DataReport) -> None:
         """Show rows by split and label, and everything odd about the data."""
@@ -35,17 +36,22 @@ class PlainLines:
 
     def on_trial(self, planned: Planned, place: int, total: int) -> None:
         """Remember which trial speaks."""
+        self.turn_to(planned, place, total)
+        self.spoke[self.place] = time.monotonic()
+
+    def turn_to(self, planned: Planned, place: int, total: int) -> None:
+        """Remember which of several trials that run speaks."""
         self.place = f"[{place + 1}/{total}] {planned.label()}"
-        self.spoke = time.monotonic()
 
     def on_trial_end(self, record: TrialRecord, *, found: bool) -> None:
         """Show how the trial ended."""
+        self.spoke.pop(self.place, None)
         self.say(f"{self.place}: {describe_end(record, found=found)}")
 
     def on_step(self, figures: StepFigures, total: int) -> None:
         """Show a sign of life now and then."""
-        if time.monotonic() - self.spoke > QUIET_SECONDS:
-            self.spoke = time.monotonic()
+        if time.monotonic() - self.spoke.get(self.place, 0.0) > QUIET_SECONDS:
+            self.spoke[self.place] = time.monotonic()
             self.say(f"{self.place}: step {figures.step} of {total}, loss {figures.loss:.4f}")
 
     def on_validation(self, step: int, score: float, metrics: Mapping[str, float | None]) -> None:
@@ -61,28 +67,33 @@ class PlainLines:
 
 
 class LiveBars(PlainLines):
-    """Two bars: the study's trials and the running trial's steps, with the time left."""
+    """A bar for the study's trials and one for the steps of each trial that runs, with the time left."""
 
     def __init__(self, console: Console, progress: Progress) -> None:
         super().__init__(console)
         self.progress = progress
         self.study = progress.add_task("trials", total=None)
-        self.trial = progress.add_task("", total=None, visible=False)
+        self.trials: dict[str, TaskID] = {}
+        """The bar of each trial that runs."""
+        self.over = 0
 
     def on_trial(self, planned: Planned, place: int, total: int) -> None:
         """Start a trial's bar."""
         super().on_trial(planned, place, total)
-        self.progress.update(self.study, total=total, completed=place)
-        self.progress.reset(self.trial, description=escape(planned.label()), visible=False)
+        self.progress.update(self.study, total=total, completed=self.over)
+        self.trials[self.place] = self.progress.add_task(escape(planned.label()), total=None, visible=False)
 
     def on_step(self, figures: StepFigures, total: int) -> None:
         """Move the trial's bar."""
-        self.progress.update(self.trial, total=total, completed=figures.step, visible=True)
+        if self.place in self.trials:
+            self.progress.update(self.trials[self.place], total=total, completed=figures.step, visible=True)
 
     def on_trial_end(self, record: TrialRecord, *, found: bool) -> None:
-        """Move the study's bar."""
+        """Move the study's bar, and take the trial's away."""
+        self.over += 1
         self.progress.advance(self.study)
-        self.progress.update(self.trial, visible=False)
+        if self.place in self.trials:
+            self.progress.remove_task(self.trials.pop(self.place))
         super().on_trial_end(record, found=found)
 
 

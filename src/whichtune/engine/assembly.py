@@ -78,13 +78,16 @@ class Assembly:
 
     @contextmanager
     def predicting(self, *, merge: bool = True) -> Generator[bool]:
-        """Eval mode, no gradients, the adapter merged where that is possible; yields whether it is merged."""
+        """Eval mode, the adapter merged where that is possible; yields whether it is merged.
+
+        Tensors that are made inside are of no use to a later training step: nothing may be kept of them.
+        """
         merged = merge and self.attachment.merge is not None
         with modes((), self._everything()):
             if merged:
                 self.attachment.merge()  # type: ignore[misc]
             try:
-                with torch.no_grad():
+                with torch.inference_mode():
                     yield merged
             finally:
                 if merged:

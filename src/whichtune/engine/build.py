@@ -13,6 +13,7 @@ from whichtune.layers.masks import StepKey
 from whichtune.methods import TUNERS
 from whichtune.methods.pairs import attach_pair, why_not_on_pair
 from whichtune.models.backbone import Backbone, LoadRequest
+from whichtune.models.dequantizing import Allowance
 from whichtune.models.pair import ROLES, Pair
 from whichtune.spec.engine import PLAIN, EngineSpec
 from whichtune.spec.method_base import TunerBase
@@ -66,7 +67,14 @@ def request_load(method: MethodSpec, attention: str, reads: Reads = "text", engi
     """Return how a backbone must be loaded for a method, under the study's attention kernel and for what it reads."""
     tuner = TUNERS.get(type(method))
     needs = LoadRequest() if tuner is None else tuner.needs(method)
-    return replace(needs, attention=attention, reads=method.reads or reads, unpad=engine.unpad)
+    once = needs.quantization is not None and engine.dequantize_once
+    return replace(
+        needs,
+        attention=attention,
+        reads=method.reads or reads,
+        unpad=engine.unpad,
+        dequantize=Allowance(engine.dequantized_bytes) if once else None,
+    )
 
 
 def _require_whole_precision(assembly: Assembly) -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from whichtune.engine.assembly import run_attached
 from whichtune.engine.optimizing import Arithmetic
+from whichtune.engine.portions import go_through
 from whichtune.errors import DataError, ModelError, NonFiniteError, did_you_mean
 from whichtune.fetch.pictures import Picture
 from whichtune.fetch.store import SHARD_ROWS, Rows, fill_store
@@ -85,8 +86,11 @@ def embed_rows(backbone: Backbone, encoded: Encoded | EncodedImages, how: How, c
 
     def compute(shard: range) -> np.ndarray:
         found = np.empty((len(shard), *shape), np.float32)
-        for batch in cut_batches(encoded, shard, how.batch_size):
-            found[batch.rows - shard.start] = embed_batch(backbone, batch, how)
+
+        def embed(rows: np.ndarray) -> None:
+            found[rows - shard.start] = embed_batch(backbone, encoded.collate(rows), how)
+
+        go_through(cut_rows(encoded, shard, how.batch_size), embed, backbone.device)
         return found
 
     return fill_store(place, Rows(len(encoded), shape, shard=SHARD_ROWS), compute)
@@ -106,12 +110,17 @@ def key_embeddings(backbone: Backbone, encoded: Encoded | EncodedImages, how: Ho
 
 def cut_batches(encoded: Encoded | EncodedImages, rows: range, size: int) -> Iterator[Batch | ImageBatch]:
     """Yield batches of some rows, of like length, longest first."""
+    return (encoded.collate(some) for some in cut_rows(encoded, rows, size))
+
+
+def cut_rows(encoded: Encoded | EncodedImages, rows: range, size: int) -> Iterator[np.ndarray]:
+    """Yield some rows in batches, of like length, longest first."""
     order = np.argsort(-encoded.lengths[rows.start : rows.stop], kind="stable") + rows.start
     for start in range(0, len(order), size):
-        yield encoded.collate(order[start : start + size])
+        yield order[start : start + size]
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def embed_batch(backbone: Backbone, batch: Batch | ImageBatch, how: How) -> np.ndarray:
     """Embed the rows of one batch, [B, F] float32."""
     moved = batch.to(backbone.device)

@@ -91,23 +91,32 @@ def fit(runs: Sequence[Run]) -> None:
 
 def advance(run: Run) -> None:
     """Take one optimizer step: accumulate, check, clip, step, zero; then validate when it is time."""
-    trained = list(run.assembly.attachment.trained.values())
     with run.clock.phase("step"), run.assembly.fitting(), fitting_in_memory(run.assembly.device):
-        loss = accumulate(run)
-        run.arithmetic.scaler.unscale_(run.optimizer)
-        # Without a bound the norm is still measured: it stands in the curve and shows a step that is not finite.
-        norm = float(torch.nn.utils.clip_grad_norm_(trained, run.training.clip_norm or float("inf")))
-        if run.overflows.allow(loss, norm, run.step + 1):
-            run.watch.look()
-        rate = float(run.schedule.get_last_lr()[0])
-        run.arithmetic.scaler.step(run.optimizer)
-        run.arithmetic.scaler.update()
-        if run.assembly.attachment.after_step is not None:
-            run.assembly.attachment.after_step(run.step + 1)
-        run.schedule.step()
-        run.optimizer.zero_grad(set_to_none=True)
-    run.step += 1
-    figures = StepFigures(run.step, loss, rate, norm)
+        figures = move(run, accumulate(run))
+    settle(run, figures)
+
+
+def move(run: Run, loss: float) -> StepFigures:
+    """Check and clip the gradients that stand there, take the step, and zero them."""
+    trained = list(run.assembly.attachment.trained.values())
+    run.arithmetic.scaler.unscale_(run.optimizer)
+    # Without a bound the norm is still measured: it stands in the curve and shows a step that is not finite.
+    norm = float(torch.nn.utils.clip_grad_norm_(trained, run.training.clip_norm or float("inf")))
+    if run.overflows.allow(loss, norm, run.step + 1):
+        run.watch.look()
+    rate = float(run.schedule.get_last_lr()[0])
+    run.arithmetic.scaler.step(run.optimizer)
+    run.arithmetic.scaler.update()
+    if run.assembly.attachment.after_step is not None:
+        run.assembly.attachment.after_step(run.step + 1)
+    run.schedule.step()
+    run.optimizer.zero_grad(set_to_none=True)
+    return StepFigures(run.step + 1, loss, rate, norm)
+
+
+def settle(run: Run, figures: StepFigures) -> None:
+    """Count a step that is done, tell of it, and validate when it is time."""
+    run.step = figures.step
     for listener in run.listeners:
         listener.on_step(figures, run.total_steps)
     run.keeper.consider(run.step)

@@ -116,7 +116,8 @@ def count_laws(trial: TunerTrial) -> Laws:
             counted = count_flops(forward, _go_back)
             shapes.append(shape_rows(encoded, rows))
             operations.append((counted.forward, counted.backward or 0))
-    with assembly.predicting(), arithmetic.forward():
+    # The counter follows modules through autograd's graph, which inference mode does without.
+    with assembly.predicting(), torch.inference_mode(mode=False), torch.no_grad(), arithmetic.forward():
         answers = [
             count_flops(lambda rows=rows: assembly(encoded.collate(rows).to(assembly.device))).forward
             for rows in choose_samples(encoded)

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from whichtune.engine.latencies import Writer
+from whichtune.engine.portions import group_rows
 from whichtune.engine.shapes import Law, Shape, fit_law
 from whichtune.engine.speaking import LEAST_SHARED_TOKENS, Opening, Speaker, count_shared, read_prompts
-from whichtune.engine.writing import group_rows
 from whichtune.measure.device import synchroniser
 from whichtune.measure.flops import count_flops
 from whichtune.measure.memory import choose_meter, read_rss

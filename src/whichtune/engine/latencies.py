@@ -16,10 +16,10 @@ import torch
 
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.optimizing import Arithmetic
+from whichtune.engine.portions import group_rows
 from whichtune.engine.predict import by_length
 from whichtune.engine.speaking import Opening, Read, Speaker, read_prompts
 from whichtune.engine.trial import TunerTrial
-from whichtune.engine.writing import group_rows
 from whichtune.measure.device import synchroniser
 from whichtune.measure.latency import measure_latency
 from whichtune.measure.modes import modes

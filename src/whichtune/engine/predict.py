@@ -12,6 +12,7 @@ import torch
 from whichtune.data.examples import Example
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.optimizing import Arithmetic
+from whichtune.engine.portions import count_passed, go_through, group_rows
 from whichtune.engine.speaking import Speaker
 from whichtune.engine.writing import Interview, answer_in_words
 from whichtune.errors import NonFiniteError
@@ -75,16 +76,20 @@ def answer_rows(
     parts: list[Scored] = []
     places: list[np.ndarray] = []
     seconds: list[np.ndarray] = []
+
+    def answer(some: np.ndarray) -> None:
+        start = perf_counter()
+        moved = encoded.collate(some).to(assembly.device)
+        outputs = assembly(moved)
+        if not bool(torch.isfinite(outputs).all()):
+            raise NonFiniteError(f"outputs on {split} rows are not numbers: the training diverged")
+        parts.append(task.score(outputs, moved.targets))
+        places.append(some)
+        seconds.append(np.full(len(some), (perf_counter() - start) / len(some), np.float32))
+
     with arithmetic.forward():
-        for batch in by_length(encoded, size):
-            start = perf_counter()
-            moved = batch.to(assembly.device)
-            outputs = assembly(moved)
-            if not bool(torch.isfinite(outputs).all()):
-                raise NonFiniteError(f"outputs on {split} rows are not numbers: the training diverged")
-            parts.append(task.score(outputs, moved.targets))
-            places.append(batch.rows)
-            seconds.append(np.full(len(batch.rows), (perf_counter() - start) / len(batch.rows), np.float32))
+        groups = group_rows(encoded.lengths, size, count_passed(assembly.backbone, assembly.device))
+        go_through(groups, answer, assembly.device)
     table = task.tabulate(split, examples, gather(parts, places))
     order = np.argsort(np.concatenate(places), kind="stable")
     table.batch_seconds = np.concatenate(seconds)[order]

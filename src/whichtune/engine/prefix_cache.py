@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -81,15 +82,25 @@ def with_prefix(assembly: Assembly, material: Material, keeping: Keeping) -> tup
 def keep(backbone: Backbone, encoded: Encoded, blocks: int, keeping: Keeping) -> PrefixTable:
     """Return what the first blocks make of the tokens of texts; what is missing is computed first."""
     place = keeping.cache / FOLDER / f"{key_prefix(backbone, encoded, blocks, keeping)}.npy"
-    if not place.is_file():
-        with locked(place):
+    rows = _open(place)
+    while rows is None:
+        with locked(place.parent / "room"):  # one process at a time: two would not know of each other's bytes
             if not place.is_file():
                 make_room(place.parent, len(encoded.tokens) * backbone.hidden * 4, keeping.most_bytes)
                 _compute(place, backbone, encoded, blocks, keeping)
-    os.utime(place)  # read again: others go before it
+            rows = _open(place)
     first = _run_one(backbone, encoded, blocks, keeping)
     beside = None if isinstance(first, Tensor) else len(first) - 1
-    return PrefixTable(blocks, np.load(place, mmap_mode="r"), encoded.offsets[:-1], beside, _rows_of(first).dtype)
+    return PrefixTable(blocks, rows, encoded.offsets[:-1], beside, _rows_of(first).dtype)
+
+
+def _open(place: Path) -> np.ndarray | None:
+    """Map the rows and note that they were read; None where there are none, or another process just took them away."""
+    try:
+        os.utime(place)  # others go before it
+        return np.load(place, mmap_mode="r")
+    except FileNotFoundError:
+        return None
 
 
 def returns_rows_alone(backbone: Backbone, encoded: Encoded, blocks: int, keeping: Keeping) -> bool:
@@ -113,12 +124,16 @@ def make_room(folder: Path, needed: int, most_bytes: int) -> None:
 
     Whoever reads one of them goes on reading: a file that is mapped is gone when its last reader is.
     """
-    files = sorted(folder.glob("*.npy"), key=lambda path: path.stat().st_mtime)
-    held = sum(path.stat().st_size for path in files)
-    for path in files:
-        if held + needed <= most_bytes:
+    files: list[tuple[float, int, Path]] = []
+    for path in folder.glob("*.npy"):
+        with suppress(FileNotFoundError):
+            held = path.stat()
+            files.append((held.st_mtime, held.st_size, path))
+    kept = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if kept + needed <= most_bytes:
             return
-        held -= path.stat().st_size
+        kept -= size
         path.unlink(missing_ok=True)
 
 

@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from whichtune.data.examples import Example
 from whichtune.engine.assembly import run_attached
+from whichtune.engine.portions import go_through, group_rows
 from whichtune.engine.speaking import SCORED_ROWS, Speaker
-from whichtune.engine.writing import Interview, answer_in_words, group_rows
+from whichtune.engine.writing import Interview, answer_in_words
 from whichtune.errors import ModelError, NonFiniteError
 from whichtune.models.batch import Encoded, collate
 from whichtune.models.causal import score_tokens
@@ -60,8 +61,11 @@ def judge_texts(speaker: Speaker, examples: Sequence[Example], max_length: int, 
     """Return the negative log-likelihood of each text's tokens after the first, summed over them, in nats."""
     encoded, kept = encode_texts(speaker.backbone.encoder, examples, max_length)
     totals = np.zeros(len(encoded))
-    for rows in group_rows(encoded.lengths, size):
+
+    def judge(rows: np.ndarray) -> None:
         totals[rows] = _sum_losses(speaker, encoded, rows)
+
+    go_through(group_rows(encoded.lengths, size), judge, speaker.device)
     if not np.isfinite(totals).all():
         raise NonFiniteError("the loss of general text is not a number")
     return RetentionRows(
@@ -86,7 +90,7 @@ def judge_labels(
     )
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _sum_losses(speaker: Speaker, encoded: Encoded, rows: np.ndarray) -> np.ndarray:
     """Return the summed loss of each row of one batch, [B] float64."""
     batch = collate(encoded, rows).to(speaker.device)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any, TextIO, cast
 
 import torch
@@ -22,10 +23,12 @@ from whichtune.engine.weighting import weigh_classes
 from whichtune.layers.heads import TokenHead
 from whichtune.layers.masks import StepKey
 from whichtune.measure.clock import PhaseClock
+from whichtune.measure.device import read_free_bytes
 from whichtune.methods import BASELINES
 from whichtune.methods.contracts import Attachment
 from whichtune.models.batch import EncodedRows
 from whichtune.models.count import count_elements, count_parameters
+from whichtune.models.dequantizing import dequantized
 from whichtune.records.predictions import Predictions
 from whichtune.records.trial import Parameters, SplitScores
 from whichtune.spec.method_base import TunerBase
@@ -34,6 +37,8 @@ from whichtune.spec.training import TrainingSpec
 from whichtune.tasks.contract import Task, WrittenTask
 
 EVALUATED = ("validation", "test")
+FREE_SHARE = 0.5
+"""Of the free memory that unpacked weights may take: rows, gradients and the optimizer need the rest."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Outcome:
     merged: bool | None = None
     encoded: Mapping[str, EncodedRows] = field(default_factory=dict)
     """The rows as they were asked, where they are not those of the material."""
+    dequantized: bool = False
+    """Whether plain weights stood in for those in four bits."""
 
 
 class CurveWriter:
@@ -105,8 +112,27 @@ class TunerTrial:
 
     def run(self) -> Outcome:
         """Train to the end, put the kept weights back, and predict the test split once, if at all."""
+        with ExitStack() as stack:
+            with self.clock.phase("attach"):
+                plain = stack.enter_context(self.dequantizing())
+            return replace(self._train_and_predict(), dequantized=plain)
+
+    def dequantizing(self) -> AbstractContextManager[bool]:
+        """Let plain weights stand in for those in four bits, where that is wanted and they fit."""
+        backbone = self.assembly.backbone
+        if backbone.dequantizes is None:
+            return nullcontext(enter_result=False)
+        most = backbone.dequantizes.most_bytes
+        room = int(FREE_SHARE * (read_free_bytes(backbone.device) or 0)) if most is None else most
+        return dequantized(backbone.trunk, room, self.training.precision)
+
+    def _train_and_predict(self) -> Outcome:
         run = self.prepare()
         fit([run])
+        return self.conclude(run)
+
+    def conclude(self, run: Run) -> Outcome:
+        """Put a trained run's kept weights back, and predict the test split once, if at all."""
         if run.failure is not None:
             raise run.failure
         run.watch.finish()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from whichtune.data.examples import Example
+from whichtune.engine.portions import go_through, group_rows
 from whichtune.engine.speaking import (
     Opening,
     Read,
@@ -32,8 +33,6 @@ from whichtune.spec.seeds import derive_seed
 from whichtune.tasks.answers import Answers, tabulate_answers
 from whichtune.tasks.asking import Asking, encode_words
 
-MOST_TOKENS = 16_384
-"""Tokens of a batch at most, so that long prompts come in smaller batches."""
 Depth = Literal["answers", "glance"]
 
 
@@ -71,7 +70,7 @@ class Columns:
     loss: np.ndarray | None
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def answer_in_words(interview: Interview, split: str, examples: Sequence[Example], encoded: Encoded) -> Predictions:
     """Ask about every row once; return the predictions in the rows' order. There must be one row at least."""
     prompts, asking = encoded.prompts(), interview.asking
@@ -80,11 +79,15 @@ def answer_in_words(interview: Interview, split: str, examples: Sequence[Example
         _require_room(asking, words)
     columns = _make_columns(len(examples), len(words), texts=not asking.labels)
     head = read_opening(interview.speaker, prompts)
-    for rows in group_rows(prompts.lengths, interview.batch):
+    written = interview.writes
+
+    def answer(rows: np.ndarray) -> None:
         start = perf_counter()
         _answer_rows(interview, (encoded, prompts, rows), [examples[row] for row in rows], (head, words), columns)
         columns.seconds[rows] = (perf_counter() - start) / len(rows)
-    written = interview.writes
+
+    kept = prompts.lengths + (asking.room if written else 0)
+    go_through(group_rows(kept, interview.batch), answer, interview.speaker.device)
     table = tabulate_answers(
         asking, split, examples, Answers(columns.raw if written else None, columns.log_likelihoods, columns.loss)
     )
@@ -93,16 +96,6 @@ def answer_in_words(interview: Interview, split: str, examples: Sequence[Example
     table.batch_seconds = columns.seconds
     table.prompt_hash = [hash_prompt(prompts, row) for row in range(len(prompts))]
     return table
-
-
-def group_rows(lengths: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Yield rows of like length, longest first; long ones fewer at a time."""
-    order = np.argsort(-lengths, kind="stable")
-    place = 0
-    while place < len(order):
-        count = max(1, min(size, MOST_TOKENS // max(1, int(lengths[order[place]]))))
-        yield order[place : place + count]
-        place += count
 
 
 def hash_prompt(prompts: Encoded, row: int) -> str:

@@ -148,6 +148,24 @@ def read_memory_bytes() -> int | None:
         return None
 
 
+def read_free_bytes(device: torch.device) -> int | None:
+    """Return the bytes of memory that a program could still take on a device, or None where the system does not tell.
+
+    On a GPU what torch holds and does not use counts as free.
+    """
+    if device.type == "cuda":
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    import psutil
+
+    try:
+        return int(psutil.virtual_memory().available) if device.type == "cpu" else None
+    except (OSError, RuntimeError):
+        return None
+
+
 def _count_gpus() -> int:
     import torch
 

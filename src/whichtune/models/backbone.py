@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from whichtune.errors import ModelError, did_you_mean
 from whichtune.models.anatomy import Anatomy, Dimensions, Projection
 from whichtune.models.batch import Batch
+from whichtune.models.dequantizing import Allowance
 from whichtune.models.encoder import TextEncoder
 from whichtune.models.image_batch import ImageBatch
 from whichtune.models.image_encoder import ImageEncoder
@@ -45,6 +46,8 @@ class LoadRequest:
     """What the task gives: it chooses the tower of a model that has two; a `pair` asks for an encoder of each."""
     unpad: bool = False
     """Whether the trunk runs the real tokens of a batch alone, where it is proved to give the same rows."""
+    dequantize: Allowance | None = None
+    """What the plain weights of a quantized trunk may take while a trial runs; nothing when left out."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Backbone:
     """How alike two rows of both towers are, or None where the model is no tower of two."""
     unpads: bool = False
     """Whether `run` may leave padding out."""
+    dequantizes: Allowance | None = None
+    """What plain weights may take that stand in for those in four bits while a trial runs; None for nothing."""
 
     @property
     def encoder(self) -> TextEncoder:

@@ -32,6 +32,9 @@ __all__ = [
     "write_behind",
 ]
 
+FEW = 0.5
+"""Share of the sequences that run at which those that are done are left out: copying the cache costs about a step."""
+
 
 @torch.no_grad()
 def generate(
@@ -88,23 +91,39 @@ def write_behind(
 def stream_behind(
     backbone: Backbone, last_hidden: Tensor, state: State, sampling: Sampling, keys: Sequence[int] | None = None
 ) -> Iterator[Step]:
-    """Yield the new tokens behind rows that ran already, step by step; the state is taken over."""
+    """Yield the new tokens behind rows that ran already, step by step; the state is taken over.
+
+    Sequences that are done run on beside the others until they are half of those that run; then they are left out.
+    """
     _refuse_beams(sampling)
     require_writing(backbone, state.lengths, sampling)
     chooser = Chooser(sampling, range(len(last_hidden)) if keys is None else keys)
     written: list[list[int]] = [[] for _ in last_hidden]
     live = [True] * len(written)
+    running = list(range(len(written)))
     hidden = last_hidden
     for count in range(sampling.max_new_tokens):
-        chosen = chooser.choose(forbid(score_tokens(backbone, hidden), written, sampling))
-        yield Step(chosen, torch.tensor(live, dtype=torch.bool, device=chosen.device))
-        live = [
-            going and _write(sampling, own, token)
-            for going, own, token in zip(live, written, chosen.tolist(), strict=True)
-        ]
-        if count + 1 == sampling.max_new_tokens or not any(live):
+        chosen = chooser.choose(forbid(score_tokens(backbone, hidden), [written[row] for row in running], sampling))
+        yield Step(_spread(chosen, running, len(live)), torch.tensor(live, dtype=torch.bool, device=chosen.device))
+        for row, token in zip(running, chosen.tolist(), strict=True):
+            live[row] = live[row] and _write(sampling, written[row], token)
+        going = [place for place, row in enumerate(running) if live[row]]
+        if count + 1 == sampling.max_new_tokens or not going:
             return
+        if len(going) <= len(running) * FEW:
+            kept = torch.tensor(going, device=chosen.device)
+            state, chosen = state.chosen(kept), chosen[kept]
+            chooser, running = chooser.only(going), [running[place] for place in going]
         hidden, state = run_token(backbone, chosen, state)
+
+
+def _spread(chosen: Tensor, running: Sequence[int], count: int) -> Tensor:
+    """Put the tokens of the sequences that run at their places among all, [count]."""
+    if len(running) == count:
+        return chosen
+    whole = chosen.new_zeros(count)
+    whole[torch.tensor(running, device=chosen.device)] = chosen
+    return whole
 
 
 def _write(sampling: Sampling, own: list[int], token: int) -> bool:

@@ -91,13 +91,16 @@ class FourBitLinear(nn.Module):
         product = matmul_4bit(rows.to(kind), self.weight, quant_state=self._state(), bias=bias)
         return product if lowered else product.to(rows.dtype)
 
-    def dequantize(self) -> nn.Linear:
-        """Return the plain linear map that this one stands for; the bias is shared with it."""
+    def dequantize(self, kind: torch.dtype | None = None) -> nn.Linear:
+        """Return the plain linear map that this one stands for, in the type it came in unless another is given.
+
+        The bias is shared with it.
+        """
         from bitsandbytes.functional import dequantize_4bit
 
         plain = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
         weight = dequantize_4bit(self.weight.data, quant_state=self._state())
-        plain.weight = nn.Parameter(weight.to(self.dtype), requires_grad=False)
+        plain.weight = nn.Parameter(weight.to(kind or self.dtype), requires_grad=False)
         plain.bias = cast(nn.Parameter, self.bias)
         return plain.train(self.training)
 

@@ -74,6 +74,12 @@ class Chooser:
         seeds = [derive_seed(sampling.seed, "generation", key) for key in keys]
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
+    def only(self, rows: Sequence[int]) -> Chooser:
+        """Return the chooser of some sequences, in the order given; they go on drawing from their own streams."""
+        some = Chooser(self.sampling, ())
+        some.generators = [self.generators[row] for row in rows]
+        return some
+
     def choose(self, scores: Tensor) -> Tensor:
         """[B, V] -> [B] int64."""
         if self.sampling.temperature == 0:

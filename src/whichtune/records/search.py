@@ -32,6 +32,10 @@ class CandidateSearch(Record):
     """Settings of the chosen one that lie at the end of everything that was tried."""
     extended: bool = False
     """One more rate beyond the end was tried, since the best one lay there."""
+    shared_with: list[str] = Field(default_factory=list)
+    """Candidates that had no search of their own and take what this one chose: they differ in their rank alone."""
+    rank: int | None = None
+    """The rank that was searched for all of them; None where each candidate has its own search."""
     trials: list[str] = Field(default_factory=list)
     """Ids of its search trials, in the order in which they were asked for."""
 

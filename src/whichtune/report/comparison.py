@@ -27,7 +27,7 @@ from whichtune.report.quality import (
     list_metrics,
 )
 from whichtune.report.scope import list_scope
-from whichtune.report.search import report_searches
+from whichtune.report.search import count_searched, report_searches
 from whichtune.report.sizes import report_sizes
 from whichtune.report.stored import group_trials
 from whichtune.report.verdict import Case, count_look, judge, list_untaken
@@ -156,7 +156,7 @@ def _gather_spendings(
     trials: Mapping[str, Sequence[TrialRecord]],
     latencies: Sequence[LatencyRow],
 ) -> dict[str, Spending]:
-    searched = Counter(one.candidate for one in folder.read_trials("search"))
+    searched = count_searched(folder)
     probes = folder.read_probes()
     return {
         row.candidate: Spending(

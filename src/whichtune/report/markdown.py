@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from whichtune.report.figures import plain
-from whichtune.report.layout import ListSection, TableSection, headline, lay_out
+from whichtune.report.layout import ListSection, Section, TableSection, headline, lay_out
 from whichtune.report.model import Comparison
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&$])")
@@ -15,8 +16,13 @@ _BLOCK_NUMBER = re.compile(r"^(\s*\d+)([.)])(?=\s|$)")
 
 def render_markdown(comparison: Comparison) -> str:
     """Return a comparison as Markdown."""
-    parts = [f"# {escape_line(comparison.study)}", escape_line(headline(comparison))]
-    for section in lay_out(comparison):
+    return render_sections(comparison.study, headline(comparison), lay_out(comparison))
+
+
+def render_sections(title: str, lead: str, sections: Iterable[Section]) -> str:
+    """Return titled tables and lists as Markdown, under a title and a first paragraph."""
+    parts = [f"# {escape_line(title)}", escape_line(lead)]
+    for section in sections:
         parts.append(f"## {escape_line(section.title)}")
         parts.append(_list(section) if isinstance(section, ListSection) else _table(section))
         if isinstance(section, TableSection) and section.note:

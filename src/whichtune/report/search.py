@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -37,6 +38,14 @@ def report_searches(folder: StudyFolder, finals: Sequence[TrialRecord]) -> Searc
     return report
 
 
+def count_searched(folder: StudyFolder) -> Counter[str]:
+    """Count the search trials behind each candidate's settings, those of a search that it shares with others too."""
+    own = Counter(one.candidate for one in folder.read_trials("search"))
+    log = folder.read_searches()
+    shared = {} if log is None else {name: own[one.candidate] for one in log.candidates for name in one.shared_with}
+    return own + Counter(shared)
+
+
 def head_search(report: SearchReport) -> MetricHead:
     """Describe what choices were made by; its unit is its own, whatever trials are left on disk."""
     known = None if report.metric is None else METRICS.get(report.metric)
@@ -55,7 +64,8 @@ def describe_search(
     settings = _gather_settings(tried, search.chosen)
     sign = -1.0 if log.direction == "lower" else 1.0
     own = next((one for one in settings if canonical(one.setting) == canonical(search.own)), None)
-    final = [_step_seconds(one) for one in finals if one.candidate == search.candidate and one.status == "finished"]
+    finals = [one for one in finals if one.status == "finished"]
+    final = _final_seconds(finals, search.candidate)
     known = [one.training_seconds for one in tried if one.training_seconds is not None]
     return SearchRow(
         candidate=search.candidate,
@@ -73,8 +83,23 @@ def describe_search(
         extended=search.extended,
         expected_best=[sign * value for value in _budget_curve(tried, sign)],
         training_seconds=sum(known) if known else None,
-        final_seconds=fmean(final) if final else None,
+        final_seconds=final,
+        shared_with=search.shared_with,
+        rank=search.rank,
+        spared_seconds=_spare(search, finals),
     )
+
+
+def _final_seconds(finals: Iterable[TrialRecord], candidate: str) -> float | None:
+    seconds = [_step_seconds(one) for one in finals if one.candidate == candidate]
+    return fmean(seconds) if seconds else None
+
+
+def _spare(search: CandidateSearch, finals: Sequence[TrialRecord]) -> float | None:
+    """Estimate what searches of their own would have taken the candidates that had none."""
+    each = [_final_seconds(finals, name) for name in search.shared_with]
+    known = [seconds for seconds in each if seconds is not None]
+    return len(search.trials) * sum(known) if known and len(known) == len(each) else None
 
 
 def _describe_trial(record: TrialRecord, metric: str) -> SearchTrial:
@@ -148,6 +173,7 @@ def _remark(report: SearchReport, metric: MetricHead | None) -> Iterator[str]:
     if report.untuned:
         yield f"Nothing to tune, so no search trials: {enumerate_words(report.untuned)}"
     yield from _say_pruning(report)
+    yield from _say_sharing(report)
     for row in report.rows:
         yield from _remark_row(row)
     if metric is not None:
@@ -180,6 +206,19 @@ def _say_pruning(report: SearchReport) -> Iterator[str]:
         f"{format_seconds(saved)} of training: another computation than the rest (tier T3), and no part of any other "
         "saving that is named"
     )
+
+
+def _say_sharing(report: SearchReport) -> Iterator[str]:
+    """Say who was tuned together, at which rank, and about how much that saved."""
+    for row in report.rows:
+        if not row.shared_with:
+            continue
+        saved = "" if row.spared_seconds is None else f", which saved about {format_seconds(row.spared_seconds)}"
+        yield (
+            f"Tuned together at rank {row.rank}: {enumerate_words(row.shared_with)} had no search of their own and "
+            f"have the settings that {row.candidate}'s chose{saved}: another computation than a search each (tier "
+            "T3), and no part of any other saving that is named"
+        )
 
 
 def _saved_seconds(row: SearchRow) -> float:

@@ -69,6 +69,13 @@ class SearchRow(Record):
     lost: int = 0
     """Its trials that are no longer on disk."""
     extended: bool = False
+    shared_with: list[str] = Field(default_factory=list)
+    """Candidates without a search of their own, which take the chosen setting."""
+    rank: int | None = None
+    """The rank that was searched for all of them."""
+    spared_seconds: float | None = None
+    """About how long searches of their own would have trained: as many trials, each as long as a final one; None where
+    nothing is shared or a final trial is not known."""
     expected_best: list[float] = Field(default_factory=list)
     """Expected best validation score of 1, 2, ... settings drawn from those of the first round."""
     training_seconds: float | None = None

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
 
 from whichtune.spec.base import Spec
+
+
+def _check_pack(given: object) -> object:
+    given = "off" if given is False else given  # the word, as some readers of YAML take it
+    if given in ("auto", "off") or (isinstance(given, int) and not isinstance(given, bool) and given >= 2):
+        return given
+    raise ValueError("is no number of trials; allowed: whole numbers from 2 on, `auto` and `off`")
+
+
+PackSize = Annotated[int | Literal["auto", "off"], BeforeValidator(_check_pack)]
+"""A number of trials, `auto`, or `off`."""
 
 
 class EngineSpec(Spec):
@@ -17,7 +30,15 @@ class EngineSpec(Spec):
     """Run the blocks below everything that trains once a text, and keep what they make of it (T1)."""
     prefix_bytes: int = Field(default=4_000_000_000, ge=0)
     """Bytes that all kept prefixes together may take in the cache; a study that needs more runs without."""
+    dequantize_once: bool = True
+    """Unpack four-bit weights once a trial instead of in every product, where the plain weights fit (T1). Probes
+    measure without it: the memory that QLoRA needs is that of four bits."""
+    dequantized_bytes: int | None = Field(default=None, ge=0)
+    """Bytes that the unpacked weights may take; half of what is free when the trial starts when left out."""
+    pack: PackSize = "auto"
+    """LoRA trials of one backbone that train in one pass over it (T1): `auto` tries up to 8 on a GPU and goes on where
+    that is faster, a number trains so many together anywhere, `off` trains one after another."""
 
 
-PLAIN = EngineSpec(unpad=False, reuse_prefix=False)
+PLAIN = EngineSpec(unpad=False, reuse_prefix=False, dequantize_once=False, pack="off")
 """The plain path: nothing is saved."""

@@ -55,7 +55,8 @@ class Flag:
     field: str
     """Field of the spec: `learning_rate`."""
     type: type
-    """`int`, `float`, `bool` or `str` (a path or a choice is a str); `object` where methods differ in it."""
+    """`int`, `float`, `bool` or `str` (a path or a choice is a str); `object` where methods differ in it, or where a
+    word may stand in place of a number."""
     help: str
     default: Any
     required: bool
@@ -244,7 +245,7 @@ def _make_flag(name: str, info: FieldInfo) -> Flag | None:
     return Flag(
         name="--" + name.replace("_", "-"),
         field=name,
-        type=str if kind.__name__ == "Path" else kind,
+        type=object if _mixes(annotation) else str if kind.__name__ == "Path" else kind,
         help=(info.description or "").replace("\n", " "),
         default=None if required else info.get_default(call_default_factory=True),
         required=required,
@@ -260,6 +261,15 @@ def _words(annotation: Any) -> tuple[str, ...]:
         options = [option for option in get_args(inner) if get_origin(strip(option)[0]) is not dict]
         annotation = options[0] if len(options) == 1 else None
     return tuple(str(choice) for choice in choices(annotation))
+
+
+def _mixes(annotation: Any) -> bool:
+    """Whether a setting takes words beside numbers, such as a number of rows or `auto`."""
+    inner, _ = strip(annotation)
+    if get_origin(inner) not in {Union, UnionType}:
+        return False
+    options = [choices(option) for option in get_args(inner)]
+    return any(options) and int in members(inner)
 
 
 def _item(annotation: Any) -> tuple[Any, bool]:

@@ -55,6 +55,9 @@ class SearchSpec(Spec):
     """Optuna's sampler: one that learns from the trials before, independent draws, or draws spread evenly."""
     pruner: HalvingSpec | None = None
     """Ends poor trials early, with Optuna; it changes what is computed (tier T3), so it is off unless asked for."""
+    share: Literal["ranks"] | None = None
+    """`ranks`: low-rank entries that differ in nothing but their rank are searched at the middle one, and all take what
+    it finds; it changes what is computed (tier T3), so it is off unless asked for."""
 
     def seed(self, place: int) -> int:
         """Return the seed of the first try (0) or of a repeat (1, 2, ...), the same for every method."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from whichtune.spec.base import Spec, raise_misfit
 from whichtune.spec.retention import MeasureName, RetentionSpec
@@ -13,6 +13,23 @@ from whichtune.spec.retention import MeasureName, RetentionSpec
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(gt=0)]
 
+
+def _check_workers(given: object) -> object:
+    if given == "auto" or (isinstance(given, int) and not isinstance(given, bool) and given > 0):
+        return given
+    raise ValueError("is no number of processes; allowed: whole numbers from 1 on, and `auto`")
+
+
+def _check_batch(given: object) -> object:
+    if given == "auto" or (isinstance(given, int) and not isinstance(given, bool) and given > 0):
+        return given
+    raise ValueError("is no number of rows; allowed: whole numbers from 1 on, and `auto`")
+
+
+EvaluationBatch = Annotated[int | Literal["auto"], BeforeValidator(_check_batch)]
+"""A number of rows, or `auto`."""
+Workers = Annotated[int | Literal["auto"], BeforeValidator(_check_workers)]
+"""A number of processes, or `auto`."""
 
 PATIENCE = 2
 """Validations without a better score before training stops, unless the method or the study says otherwise."""
@@ -106,11 +123,14 @@ class ExecutionSpec(Spec):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")
     """`auto` (a GPU when there is one), `cpu`, `cuda` or `cuda:N`."""
     threads: int | None = Field(default=None, ge=1)
-    """CPU threads of torch; as many as there are cores when left out. Written into the study, used again on resume."""
-    workers: Literal[1] = 1
-    """Processes that train at the same time."""
-    evaluation_batch: int = Field(default=64, ge=1)
-    """Rows a forward pass when predicting."""
+    """CPU threads of torch in each process; when left out the cores are shared out among the workers. Written into the
+    study, used again on resume."""
+    workers: Workers = 1
+    """Processes that train at the same time, each one trial after another; `auto` measures whether several are faster
+    than one. What a measurement decided is written into the study and used again on resume."""
+    evaluation_batch: EvaluationBatch = "auto"
+    """Rows a forward pass when predicting; `auto` takes what a device is fastest with, and on a GPU what fits. A batch
+    that does not fit is halved."""
     attention: Literal["sdpa", "eager"] = "sdpa"
     """Attention kernel."""
     reuse_features: bool = True

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from whichtune.engine.trial import first_score
@@ -17,7 +18,8 @@ from whichtune.report.contenders import CHOSEN_ON, find_contenders
 from whichtune.report.quality import list_metrics
 from whichtune.spec.digest import digest
 from whichtune.study.drawing import Halving
-from whichtune.study.execute import Desk, execute
+from whichtune.study.execute import Desk
+from whichtune.study.hands import Hands, Job, Starts
 from whichtune.study.plan import Fingerprints, Planned, identity_of, plan_study, require_distinct, trial_id
 from whichtune.study.searching import Result
 from whichtune.study.stages import (
@@ -33,12 +35,8 @@ ENDED = ("finished", "unsupported", "pruned")
 """States of trials that are not run again."""
 
 
-class Teller(Protocol):
+class Teller(Starts, Protocol):
     """Told how the course goes on."""
-
-    def on_trial(self, planned: Planned, place: int, total: int) -> None:
-        """A trial starts, or was found finished."""
-        ...
 
     def on_trial_end(self, record: TrialRecord, *, found: bool) -> None:
         """A trial is over; `found` says that an earlier run had finished it."""
@@ -58,39 +56,73 @@ class Course:
     teller: Teller
     measure: Callable[[Sequence[tuple[Planned, TrialRecord]]], None]
     """Measures the cost alone of what has ended, where the study asks for that."""
+    hands: Hands
     ended: list[tuple[Planned, TrialRecord]] = field(default_factory=list)
     """Every trial that is over, in the order in which it was asked for."""
     results: list[Result] = field(default_factory=list)
     owners: dict[str, str] = field(default_factory=dict)
     """Trial id to what it was first asked for as."""
     leading: list[str] | None = None
+    told: bool = False
+    """Whether a trial was run, and what has changed was told."""
 
     def run(self) -> Iterator[TrialRecord]:
         """Yield the record of every trial; the plan of a stage is on disk before its first trial starts."""
         study = self.desk.shared.study
         require_distinct_entries(self.desk, self.known)
         staged = study.search is not None or bool(further_seeds(study)) or bool(study.sizes)
-        told = False
         while asked := next_trials(study, self.results, self.find_contenders):
-            identities = [self._identify(planned) for planned in asked]
             start = len(self.ended)
             total = max(count_expected(study), start + len(asked))
-            for place, (planned, identity) in enumerate(zip(asked, identities, strict=True)):
-                found = find_finished(self.desk.folder, planned, trial_id(identity))
-                if found is None:
-                    self._write_plan(asked[place:], identities[place:])
-                    if not staged and not told:
-                        self._tell_changes()
-                    told = True
-                self.teller.on_trial(planned, start + place, total)
-                record = found or execute(self.desk, planned, identity, self._halting(planned))
-                self.teller.on_trial_end(record, found=found is not None)
-                self.ended.append((planned, record))
-                self.results.append(self._result(planned, record))
-                yield record
-        self._write_plan((), ())
-        if staged or not told:
+            jobs = [self._make_job(planned, start + place, total) for place, planned in enumerate(asked)]
+            yield from self._run_stage(jobs, staged)
+        self._write_plan(())
+        if staged or not self.told:
             self._tell_changes()
+
+    def _run_stage(self, jobs: Sequence[Job], staged: bool) -> Iterator[TrialRecord]:
+        """Run what of a stage is not finished; yield its records in the order in which they were asked for.
+
+        With workers they are yielded when all are over, so that whoever works on them has the machine alone.
+        """
+        done = {job.place: record for job in jobs if (record := self._find(job)) is not None}
+        missing = [job for job in jobs if job.place not in done]
+        if missing:
+            self._write_plan(jobs)
+            if not staged and not self.told:
+                self._tell_changes()
+            self.told = True
+        waiting = list(jobs)
+        yield from self._end(waiting, done)
+        for job, record in self.hands.run(missing):
+            self.teller.on_trial_end(record, found=False)
+            done[job.place] = record
+            if self.hands.together == 1:
+                yield from self._end(waiting, done)
+        yield from self._end(waiting, done)
+
+    def _end(self, waiting: list[Job], done: Mapping[int, TrialRecord]) -> Iterator[TrialRecord]:
+        """Take note of the trials that are over, up to the first that is not."""
+        while waiting and waiting[0].place in done:
+            job = waiting.pop(0)
+            record = done[job.place]
+            self.ended.append((job.planned, record))
+            self.results.append(self._result(job.planned, record))
+            yield record
+
+    def _find(self, job: Job) -> TrialRecord | None:
+        """Return the record of a trial that an earlier run finished, and tell of it."""
+        record = find_finished(self.desk.folder, job.planned, job.id)
+        if record is not None:
+            self.teller.on_trial(job.planned, job.place, job.total)
+            self.teller.on_trial_end(record, found=True)
+        return record
+
+    def _make_job(self, planned: Planned, place: int, total: int) -> Job:
+        search = self.desk.shared.study.search
+        pruned = search is not None and search.pruner is not None and planned.role == "search"
+        halts = partial(self._halting, planned) if pruned else None
+        return Job(planned, self._identify(planned), place, total, halts)
 
     def find_contenders(self) -> list[str]:
         """Name the candidates that could be the best by the validation rows of the study's own seeds."""
@@ -104,10 +136,8 @@ class Course:
         return self.leading
 
     def _halting(self, planned: Planned) -> list[Halving]:
-        """Return what may end a search trial early, where the study asks for that."""
+        """Return what may end a search trial early by the results so far."""
         study = self.desk.shared.study
-        if study.search is None or study.search.pruner is None or planned.role != "search":
-            return []
         own = next(one for one in list_searches(study, self.results) if one.base.candidate == planned.candidate)
         return own.halt(planned)
 
@@ -129,10 +159,10 @@ class Course:
             planned, record.status, score if math.isfinite(score) else None, record.wall_seconds or 0.0, curve
         )
 
-    def _write_plan(self, asked: Sequence[Planned], identities: Sequence[Mapping[str, Any]]) -> None:
+    def _write_plan(self, asked: Sequence[Job]) -> None:
         """Write which trials the study asks for as far as is known, and what its searches chose."""
         known = [*((planned, record.id) for planned, record in self.ended)]
-        known += [(planned, trial_id(dict(identity))) for planned, identity in zip(asked, identities, strict=True)]
+        known += [(job.planned, job.id) for job in asked]
         listed = [
             {"id": identifier, "candidate": planned.candidate, "seed": planned.seed}
             | ({} if planned.role == "final" else {"role": planned.role})

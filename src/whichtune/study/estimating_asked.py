@@ -33,7 +33,7 @@ def estimate_prompter(
     shared: Shared, planned: Planned, estimate: Estimate, speech: SpeechRates | None
 ) -> SpeechRates | None:
     """Fill in what asking will take; return how fast the backbone reads and writes, for the next one."""
-    material, size = Material(shared.task, shared.data), shared.study.execution.evaluation_batch
+    material, size = Material(shared.task, shared.data), shared.evaluation_rows
     with naming_method(planned):
         trial = make_prompter(shared, planned, material, shared.request(planned.method))
         encoded = {split: trial.encode(split) for split in EVALUATED}
@@ -58,7 +58,7 @@ def estimate_matcher(
     shared: Shared, planned: Planned, estimate: Estimate, speech: SpeechRates | None
 ) -> SpeechRates | None:
     """Fill in what comparing images with class names will take."""
-    material, size = Material(shared.task, shared.data), shared.study.execution.evaluation_batch
+    material, size = Material(shared.task, shared.data), shared.evaluation_rows
     with naming_method(planned):
         trial = make_matcher(shared, planned, material, shared.request(planned.method))
         assembly = trial.assembly

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -21,7 +21,7 @@ from whichtune.engine.guards import fitting_in_memory, require_room
 from whichtune.engine.matching import MatchingTrial
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.prefix_cache import Keeping, with_prefix
-from whichtune.engine.trial import EVALUATED, CurveWriter, Material, Outcome, TunerTrial, count_assembly, run_baseline
+from whichtune.engine.trial import EVALUATED, CurveWriter, Material, Outcome, TunerTrial, run_baseline
 from whichtune.engine.weighting import weigh_classes
 from whichtune.engine.writing import require_words_fit
 from whichtune.errors import DoesNotFitError, InputError, PrunedError, TrialError, UnsupportedError
@@ -30,8 +30,7 @@ from whichtune.measure.clock import PhaseClock
 from whichtune.measure.device import describe_device, synchroniser
 from whichtune.measure.environment import read_git, read_versions
 from whichtune.measure.memory import choose_meter
-from whichtune.models.backbone import LoadRequest
-from whichtune.models.batch import EncodedRows
+from whichtune.models.backbone import Backbone, LoadRequest
 from whichtune.models.count import count_parameters
 from whichtune.records.folder import StudyFolder, TrialFolder
 from whichtune.records.predictions import write_predictions
@@ -39,8 +38,8 @@ from whichtune.records.trial import Failure, Parameters, Phase, Status, TrialRec
 from whichtune.spec.method_base import TunerBase
 from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.seeds import Streams
-from whichtune.spec.training import TrainingSpec
 from whichtune.spec.zero_shot import ZeroShotSpec
+from whichtune.study.noticing import keep_counts, keep_cuts, watch_warmup
 from whichtune.study.plan import Planned, family_of, overrides_of, trial_id
 from whichtune.study.prompters import make_matcher, make_prompter, naming_method
 from whichtune.study.sharing import Ledger, Shared
@@ -57,8 +56,6 @@ KEEPING_NOTHING = {
     "probe": "only final trials are probed",
 }
 """What a trial of a search or of a size leaves out, and why."""
-SHOWN_ORIGINS = 5
-"""Rows named of those that were cut."""
 
 
 @dataclass
@@ -71,6 +68,8 @@ class Desk:
     threads: int
     listeners: Sequence[Listener] = ()
     trackers: Crew = field(default_factory=Crew)
+    workers: int = 1
+    """Processes that run trials at the same time."""
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,19 +92,34 @@ def execute(desk: Desk, planned: Planned, identity: dict[str, Any], listeners: S
     `listeners` are told of this trial beside those of the desk.
     """
     desk = replace(desk, listeners=(*desk.listeners, *listeners))
-    record = open_record(desk, planned, identity)
-    folder = desk.folder.trial(record.id)
-    shutil.rmtree(folder.path, ignore_errors=True)
-    folder.write(record)
+    record = begin(desk, planned, identity)
     desk.tell_trackers(desk.trackers.start, record)
-    try:
-        material = _material(desk, planned)
+    with ending(desk, planned, record, desk.trackers.end):
+        material = take_material(desk, planned)
         clock = _clock(desk, record)
         try:
             with fitting_in_memory(desk.shared.device):
                 RUNNERS[family_of(planned.method)](desk, planned, record, (material, clock))
         finally:
-            _close(record, clock)
+            close_clock(record, clock)
+    return record
+
+
+def begin(desk: Desk, planned: Planned, identity: dict[str, Any]) -> TrialRecord:
+    """Clear the trial's folder and leave the record there that it starts with."""
+    record = open_record(desk, planned, identity)
+    folder = desk.folder.trial(record.id)
+    shutil.rmtree(folder.path, ignore_errors=True)
+    folder.write(record)
+    return record
+
+
+@contextmanager
+def ending(desk: Desk, planned: Planned, record: TrialRecord, tell: Callable[[TrialRecord], None]) -> Generator[None]:
+    """Run the inside, prove the adapter, and leave a record that says finished, or why not; then tell the trackers."""
+    folder = desk.folder.trial(record.id)
+    try:
+        yield
         if isinstance(planned.method, TunerBase) and planned.role == "final":
             _check(desk, record, folder)
         record.status = "finished"
@@ -113,9 +127,8 @@ def execute(desk: Desk, planned: Planned, identity: dict[str, Any], listeners: S
         _keep_failure(desk, record, error)
     record.ended_at = datetime.now(UTC).isoformat(timespec="seconds")
     folder.write(record)  # before anything that waits: what is trained is not lost to a tracker
-    desk.tell_trackers(desk.trackers.end, record)
+    desk.tell_trackers(tell, record)
     folder.write(record)
-    return record
 
 
 def rehearse(desk: Desk, planned: Planned) -> None:
@@ -125,7 +138,7 @@ def rehearse(desk: Desk, planned: Planned) -> None:
     """
     if planned.backbone is None:
         return
-    material = _material(desk, planned)
+    material = take_material(desk, planned)
     training = desk.shared.study.training_of(planned.method)
     Arithmetic(training.precision, desk.shared.device)
     if isinstance(planned.method, ZeroShotSpec):
@@ -159,7 +172,7 @@ def rehearse(desk: Desk, planned: Planned) -> None:
         desk.shared.drop()
 
 
-def _material(desk: Desk, planned: Planned) -> Material:
+def take_material(desk: Desk, planned: Planned) -> Material:
     """Load and encode what the trial shares with others; that stands in the ledger, not in the trial."""
     if planned.backbone is None or not isinstance(planned.method, TunerBase):
         return cut_material(Material(desk.shared.task, desk.shared.data), planned, desk.shared.study.data.split)
@@ -176,7 +189,8 @@ def open_record(desk: Desk, planned: Planned, identity: dict[str, Any]) -> Trial
     if planned.backbone is not None:
         fingerprints |= {"weights": identity["backbone"]["weights"], "tokenizer": identity["tokenizer"]}
     execution = study.execution
-    kernel = {name: getattr(execution, name) for name in ("attention", "evaluation_batch", "reuse_features")}
+    kernel = {name: getattr(execution, name) for name in ("attention", "reuse_features")}
+    kernel["evaluation_batch"] = desk.shared.evaluation_rows
     return TrialRecord(
         id=trial_id(identity),
         study=study.name,
@@ -200,7 +214,7 @@ def open_record(desk: Desk, planned: Planned, identity: dict[str, Any]) -> Trial
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=read_versions(),
         git=read_git(),
-        device=describe_device(desk.shared.device, desk.threads) | kernel,
+        device=describe_device(desk.shared.device, desk.threads) | kernel | {"workers": desk.workers},
         fingerprints=fingerprints,
     )
 
@@ -231,40 +245,68 @@ def _run_prompter(desk: Desk, planned: Planned, record: TrialRecord, given: tupl
 
 def _run_tuner(desk: Desk, planned: Planned, record: TrialRecord, given: tuple[Material, PhaseClock]) -> None:
     method, shared, (material, clock) = planned.method, desk.shared, given
-    assert isinstance(method, TunerBase)  # noqa: S101 - the plan tells tuners from baselines
-    assert planned.backbone is not None  # noqa: S101
     training = training_at(planned, shared)
-    backbone = shared.load(planned.backbone, desk.request(planned))
-    _keep_cuts(record, material.data, material.encoded)
-    record.traps += [f"backbone: {note}" for note in backbone.notes]
-    record.device["unpad"] = backbone.unpads
+    backbone = load_described(desk, planned, record, material)
     with clock.phase("attach"):
         streams = Streams(planned.seed, method.stream)
         assembly = build_assembly(backbone, method, shared.task.head(), training.head_dropout, streams)
     try:
-        record.traps += assembly.attachment.notes
-        _keep_counts(record, assembly)
-        _watch_warmup(record, training, material)
-        folder = desk.folder.trial(record.id)
-        with folder.curve.open("w", encoding="utf-8") as handle:
+        with desk.folder.trial(record.id).curve.open("w", encoding="utf-8") as handle:
             listeners = (CurveWriter(handle), *desk.listeners)
-            size = shared.study.execution.evaluation_batch
-            if shared.study.execution.reuse_features and trains_head_alone(assembly):
-                with clock.phase("encode"):
-                    material = with_features(assembly, material, size, training.precision, cache_root())
-            elif shared.study.engine.reuse_prefix:
-                keeping = Keeping(cache_root(), shared.study.engine.prefix_bytes, size, training.precision)
-                with clock.phase("encode"):
-                    material, record.device["prefix_blocks"] = with_prefix(assembly, material, keeping)
-            trial = TunerTrial(assembly, material, method, training, clock, size, listeners, planned.role != "search")
-            _keep_outcome(desk, record, material.data, trial.run())
-        if planned.role != "final":
-            record.unmeasured |= KEEPING_NOTHING
-        else:
-            with clock.phase("save"):
-                record.adapter_bytes = _save(desk, planned, assembly, folder)
+            trial = set_up(desk, planned, record, assembly, given, listeners)
+            keep_trained(desk, planned, record, trial, trial.run())
     finally:
         assembly.attachment.detach()
+    require_intact(shared)
+
+
+def load_described(desk: Desk, planned: Planned, record: TrialRecord, material: Material) -> Backbone:
+    """Load a tuner's backbone, and write down what is noticed about it and about the rows."""
+    assert planned.backbone is not None  # noqa: S101 - every tuner has one
+    backbone = desk.shared.load(planned.backbone, desk.request(planned))
+    keep_cuts(record, material.data, material.encoded)
+    record.traps += [f"backbone: {note}" for note in backbone.notes]
+    record.device["unpad"] = backbone.unpads
+    return backbone
+
+
+def set_up(
+    desk: Desk,
+    planned: Planned,
+    record: TrialRecord,
+    assembly: Assembly,
+    given: tuple[Material, PhaseClock],
+    listeners: Sequence[Listener],
+) -> TunerTrial:
+    """Describe a tuner's model, and make the trial that trains it on rows that run no frozen block twice."""
+    method, shared, (material, clock) = planned.method, desk.shared, given
+    assert isinstance(method, TunerBase)  # noqa: S101 - the plan tells tuners from baselines
+    training, size, engine = training_at(planned, shared), shared.evaluation_rows, shared.study.engine
+    record.traps += assembly.attachment.notes
+    keep_counts(record, assembly)
+    watch_warmup(record, training, material)
+    if shared.study.execution.reuse_features and trains_head_alone(assembly):
+        with clock.phase("encode"):
+            material = with_features(assembly, material, size, training.precision, cache_root())
+    elif engine.reuse_prefix:
+        keeping = Keeping(cache_root(), engine.prefix_bytes, size, training.precision)
+        with clock.phase("encode"):
+            material, record.device["prefix_blocks"] = with_prefix(assembly, material, keeping)
+    return TunerTrial(assembly, material, method, training, clock, size, listeners, planned.role != "search")
+
+
+def keep_trained(desk: Desk, planned: Planned, record: TrialRecord, trial: TunerTrial, outcome: Outcome) -> None:
+    """Keep what a tuner's trial gave, and the adapter of a final one."""
+    _keep_outcome(desk, record, trial.material.data, outcome)
+    if planned.role != "final":
+        record.unmeasured |= KEEPING_NOTHING
+        return
+    with trial.clock.phase("save"):
+        record.adapter_bytes = _save(desk, planned, trial.assembly, desk.folder.trial(record.id))
+
+
+def require_intact(shared: Shared) -> None:
+    """Stop unless the backbone is what it was; one that is not is loaded anew."""
     if not shared.intact():
         shared.drop()
         raise TrialError("frozen tensors of the backbone are not what they were before the trial")
@@ -300,36 +342,12 @@ def _check(desk: Desk, record: TrialRecord, folder: TrialFolder) -> None:
     record.checked = True
 
 
-def _watch_warmup(record: TrialRecord, training: TrainingSpec, material: Material) -> None:
-    steps = plan_steps(len(material.encoded["train"]), training).total
-    if training.warmup >= max(1, steps):
-        record.traps.append(f"warm-up lasts {training.warmup:g} steps of {steps}: the peak rate is never reached")
-
-
-def _keep_cuts(record: TrialRecord, data: DataSet, rows: Mapping[str, EncodedRows]) -> None:
-    for split, encoded in rows.items():
-        examples = data.examples[split]
-        record.cuts[split] = encoded.cut
-        record.cut_origins[split] = [examples[row].origin for row in encoded.over_long[:SHOWN_ORIGINS]]
-
-
-def _keep_counts(record: TrialRecord, assembly: Assembly) -> None:
-    record.parameters, why = count_assembly(assembly)
-    if record.parameters.trainable_theory is None:
-        record.unmeasured["parameters.trainable_theory"] = why
-    elif record.parameters.trainable_theory != record.parameters.trainable:
-        counts = f"{record.parameters.trainable_theory:,} by theory, {record.parameters.trainable:,} measured"
-        record.traps.append(f"trainable parameters: {counts}")
-    record.trained_names = list(assembly.attachment.trained)
-    record.matched_modules = list(assembly.attachment.matched)
-
-
 def _keep_outcome(desk: Desk, record: TrialRecord, data: DataSet, outcome: Outcome) -> None:
     task = desk.shared.task
     write_predictions(desk.folder.trial(record.id).predictions, outcome.predictions)
     record.scores = {table.split: task.evaluate(table) for table in outcome.predictions}
     record.steps, record.epochs, record.kept_step = outcome.steps, outcome.epochs, outcome.kept_step
-    record.evaluated_merged = outcome.merged
+    record.evaluated_merged, record.device["dequantized"] = outcome.merged, outcome.dequantized
     last = outcome.predictions[-1].split
     tested = record.scores[last]
     if task.labels and tested.rows > 1 and tested.predicted_labels == 1 and not record.baseline:
@@ -338,7 +356,7 @@ def _keep_outcome(desk: Desk, record: TrialRecord, data: DataSet, outcome: Outco
     if tested.unparsed_share > MANY_UNREAD and not record.baseline:
         record.traps.append("most of its answers could not be read and count as wrong: see `report --answers`")
     if outcome.encoded:
-        _keep_cuts(record, data, outcome.encoded)
+        keep_cuts(record, data, outcome.encoded)
 
 
 def _keep_failure(desk: Desk, record: TrialRecord, error: Exception) -> None:
@@ -357,7 +375,8 @@ def _keep_failure(desk: Desk, record: TrialRecord, error: Exception) -> None:
         desk.shared.drop()
 
 
-def _close(record: TrialRecord, clock: PhaseClock) -> None:
+def close_clock(record: TrialRecord, clock: PhaseClock) -> None:
+    """Write down what a trial's phases took."""
     timeline = clock.read()
     record.phases = {
         name: Phase(seconds=figures.seconds, peak_bytes=figures.peak_bytes) for name, figures in timeline.phases.items()

@@ -26,6 +26,8 @@ NOT_IDENTITY = {"on", "grid", "training", "stream", "search"}
 FUSING = {"fusion", "fusion_width"}
 """Fields that decide something only where a head reads an image and a text."""
 RATES = {"learning_rate", "head_learning_rate"}
+AUTO_ROWS = 64
+"""What stands in a probe's identity for `evaluation_batch: auto`, which comes to the same rows on the same device."""
 SAME_ANSWERS = {"gradient_checkpointing"}
 """Held settings that change the cost and not the mathematics: the record lists them, the identity leaves them out."""
 
@@ -165,7 +167,7 @@ def probe_id(planned: Planned, study: StudySpec, identity: dict[str, Any], place
     how = [
         study.training_of(planned.method),
         study.execution.attention,
-        study.execution.evaluation_batch,
+        AUTO_ROWS if study.execution.evaluation_batch == "auto" else study.execution.evaluation_batch,
         study.measure.model_dump(mode="json", exclude={"retention"}),  # no cost of the candidate's own
     ]
     return digest([method, costly, how, place])

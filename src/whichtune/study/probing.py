@@ -88,7 +88,7 @@ def assemble_trial(shared: Shared, planned: Planned) -> TunerTrial:
     material = shared.material(planned.backbone, request, training.max_length)
     streams = Streams(planned.seed, planned.method.stream)
     assembly = build_assembly(backbone, planned.method, shared.task.head(), training.head_dropout, streams)
-    size = shared.study.execution.evaluation_batch
+    size = shared.evaluation_rows
     return TunerTrial(assembly, material, planned.method, training, PhaseClock(), size)
 
 

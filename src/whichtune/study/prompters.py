@@ -54,7 +54,7 @@ def make_prompter(shared: Shared, planned: Planned, material: Material, request:
     streams = Streams(planned.seed, method.stream)
     asking = prepare_asking(method, material, study.data.columns, streams, neighbours)
     speaker = Speaker(backbone, Arithmetic(study.training.precision, shared.device))
-    return PrompterTrial(speaker, material, asking, streams, study.execution.evaluation_batch)
+    return PrompterTrial(speaker, material, asking, streams, shared.evaluation_rows)
 
 
 def make_matcher(shared: Shared, planned: Planned, material: Material, request: LoadRequest) -> MatchingTrial:
@@ -69,7 +69,7 @@ def make_matcher(shared: Shared, planned: Planned, material: Material, request: 
         raise UnsupportedError(f"{told}, and `{planned.backbone}` has one of them") from error
     assert isinstance(pair, Pair)  # noqa: S101 - the request asks for both towers
     arithmetic = Arithmetic(study.training.precision, shared.device)
-    return MatchingTrial(pair, material, method, study.execution.evaluation_batch, arithmetic)
+    return MatchingTrial(pair, material, method, shared.evaluation_rows, arithmetic)
 
 
 def find_neighbours(shared: Shared, method: PromptingSpec, material: Material) -> Neighbours | None:

@@ -150,7 +150,7 @@ class Retention:
             speaker = Speaker(backbone, self._arithmetic(planned))
             spending = self.desk.ledger.spending("forgetting, untouched", str(planned.backbone))
             with spending, modes((), backbone.trunk), fitting_in_memory(shared.device):
-                return measure.judge(speaker, shared.study.execution.evaluation_batch), None
+                return measure.judge(speaker, shared.evaluation_rows), None
         except ReadingError:  # the trial will say so, as a row
             return None, NOT_CAUSAL
         except ModelError as error:
@@ -177,7 +177,7 @@ class Retention:
         if room is not None and measure.spec.max_length > room:
             told = f"the model has room for {room} tokens beside the virtual rows, and `max_length` is greater"
             return After(reason=told)
-        return After(measure.judge(speaker, self.desk.shared.study.execution.evaluation_batch), merged)
+        return After(measure.judge(speaker, self.desk.shared.evaluation_rows), merged)
 
     @contextmanager
     def _speaking(self, planned: Planned, record: TrialRecord) -> Generator[tuple[Speaker, bool, int | None]]:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 from whichtune.data.chains import require_sizes
-from whichtune.data.examples import DataReport, DataSet
+from whichtune.data.examples import DataSet
 from whichtune.data.load import load_data
 from whichtune.data.storing import write_examples
-from whichtune.engine.fit import Listener
 from whichtune.engine.optimizing import warm_up_optimizer
 from whichtune.errors import DoesNotFitError, NonFiniteError, ReadingError, RecordError
 from whichtune.fetch.atomic import write_text
@@ -30,38 +27,23 @@ from whichtune.spec.sizes import list_sizes
 from whichtune.spec.study import StudySpec
 from whichtune.spec.write import dump_study
 from whichtune.study.course import ENDED, Course
+from whichtune.study.crowd import Crowd
 from whichtune.study.execute import Desk, rehearse
+from whichtune.study.hands import Hands, OwnHands
+from whichtune.study.pace import Open, measure, require_cores, settle
 from whichtune.study.plan import Fingerprints, Planned, name_load, plan_study
 from whichtune.study.probes import Probes
 from whichtune.study.prompters import fingerprint_prompts
 from whichtune.study.retaining import open_retention
 from whichtune.study.sharing import Ledger, Shared
+from whichtune.study.signals import stopping_on_signals
 from whichtune.study.subprocesses import Checker
+from whichtune.study.watching import Watcher
 from whichtune.tasks import build_task
 from whichtune.trackers.crew import Crew, tracking
 
 ANSWERS = {NonFiniteError.__name__, DoesNotFitError.__name__}
 """What a search trial may end with as an answer."""
-
-
-class Watcher(Listener, Protocol):
-    """Told how the study goes on; a progress display or plain lines."""
-
-    def on_data(self, report: DataReport) -> None:
-        """The data are read."""
-        ...
-
-    def on_trial(self, planned: Planned, place: int, total: int) -> None:
-        """A trial starts, or was found finished."""
-        ...
-
-    def on_trial_end(self, record: TrialRecord, *, found: bool) -> None:
-        """A trial is over; `found` says that an earlier run had finished it."""
-        ...
-
-    def on_note(self, text: str) -> None:
-        """Something else to say."""
-        ...
 
 
 @dataclass
@@ -93,6 +75,7 @@ class StudyOutcome:
 def run_study(study: StudySpec, root: Path, watcher: Watcher, *, scale: str | None = None) -> StudyOutcome:
     """Run every trial of a study that is not finished yet, under `root/<name>` or `root/<name>-<scale>`."""
     pick_device(study.execution.device)  # refused before a folder is made
+    require_cores(study.execution)
     folder = StudyFolder(root / (study.name if scale is None else f"{study.name}-{scale}"))
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -116,45 +99,26 @@ def alone_in(folder: StudyFolder) -> Generator[None]:
         ) from error
 
 
-@contextmanager
-def stopping_on_signals() -> Generator[None]:
-    """Let `kill` stop a study as Ctrl-C does: between two writes, never in the middle of one."""
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _run(study: StudySpec, folder: StudyFolder, watcher: Watcher, crew: Crew) -> StudyOutcome:
-    device = pick_device(_decide_device(study, folder))
-    threads = _decide_threads(study, folder)
-    set_threads(threads)
+    earlier = read_decisions(folder)
+    device = pick_device(_decide_device(study, earlier))
+    set_threads(study.execution.threads or earlier.get("threads"))
     ledger = Ledger(folder.costs("main"))
     data = _read_data(study, folder, ledger, watcher)
     require_sizes(list_sizes(study.sizes), data)
-    write_text(folder.spec, dump_study(study, {"device": str(device), "threads": threads}))
     with ledger.spending("warm-up"):
         warm_up_optimizer()
     shared = Shared(study, data, build_task(study.task, data.labels, study.data.columns), device, ledger)
-    checker = Checker(folder.path, str(device), threads) if study.execution.check else None
-    desk = Desk(folder, shared, checker, threads, (watcher, crew), crew)
-    probes = Probes(desk, watcher.on_note)
-    try:
-        known = _fingerprint_all(desk)
+    desk = Desk(folder, shared, None, 1, (watcher, crew), crew)
+    with ExitStack() as stack:
+        known, hands = _prepare(desk, earlier, watcher, stack)
+        probes = Probes(desk, watcher.on_note)
         retention = open_retention(desk, known, watcher.on_note)
-        course = Course(desk, known, watcher, probes.take)
+        course = Course(desk, known, watcher, probes.take, hands)
         tried: list[TrialRecord] = []
         for record in course.run():
             tried.append(record)
             retention.take(*course.ended[-1])
-    finally:
-        if checker is not None:
-            checker.close()
     searched = [one for one in tried if one.role == "search"]
     outcome = StudyOutcome(folder, [one for one in tried if one.role != "search"], searched)
     probes.take(course.ended)
@@ -162,19 +126,38 @@ def _run(study: StudySpec, folder: StudyFolder, watcher: Watcher, crew: Crew) ->
     return outcome
 
 
-def _decide_device(study: StudySpec, folder: StudyFolder) -> str:
+def _prepare(desk: Desk, earlier: Mapping[str, Any], watcher: Watcher, stack: ExitStack) -> tuple[Fingerprints, Hands]:
+    """See that the input is right and decide how trials run; return what runs them, which ends with the stack."""
+    study, folder, device = desk.shared.study, desk.folder, desk.shared.device
+    pace, hands = settle(desk, earlier), None
+    held = {name: earlier[name] for name in ("threads",) if name in earlier}
+    write_text(folder.spec, dump_study(study, {"device": str(device), **getattr(pace, "decisions", held)}))
+    known = _fingerprint_all(desk)
+    if isinstance(pace, Open):
+        watcher.on_note("workers: timing a few steps, in one process and in several")
+        with desk.ledger.spending("decide workers"):
+            pace, hands = measure(desk, pace, lambda own: Crowd(own, watcher))
+    if pace.why:
+        watcher.on_note(f"workers: {pace.workers} ({pace.why})")
+    write_text(folder.spec, dump_study(study, {"device": str(device), **pace.decisions}))
+    desk.threads, desk.workers = set_threads(pace.threads), pace.workers
+    if pace.workers > 1:
+        found = hands or Crowd(desk, watcher)
+        stack.callback(found.close)
+        return known, found
+    if study.execution.check:
+        desk.checker = Checker(folder.path, str(device), desk.threads)
+        stack.callback(desk.checker.close)
+    return known, OwnHands(desk, watcher)
+
+
+def _decide_device(study: StudySpec, earlier: Mapping[str, Any]) -> str:
     """Take the device the study asks for; `auto` is what its first run used, so that trials can be compared."""
-    earlier = _decided(folder).get("device")
-    return str(earlier) if study.execution.device == "auto" and earlier else study.execution.device
+    known = earlier.get("device")
+    return str(known) if study.execution.device == "auto" and known else study.execution.device
 
 
-def _decide_threads(study: StudySpec, folder: StudyFolder) -> int:
-    """Take the threads the study asks for, else those its first run used, else all cores."""
-    earlier = _decided(folder).get("threads")
-    return study.execution.threads or (earlier if isinstance(earlier, int) else set_threads())
-
-
-def _decided(folder: StudyFolder) -> dict[str, Any]:
+def read_decisions(folder: StudyFolder) -> dict[str, Any]:
     """Read the decisions of the study's first run."""
     return load_stored_study(folder.spec)[1] if folder.spec.is_file() else {}
 

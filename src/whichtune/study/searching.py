@@ -61,6 +61,8 @@ class Search:
     """The candidate with its entry's own settings."""
     space: Space
     results: Sequence[Result] = ()
+    shared_with: tuple[str, ...] = ()
+    """Other candidates that take what it finds, since they differ from it in their rank alone."""
 
     def ask(self) -> list[Planned]:
         """Return the trials of the first stage that is not over; none where the search is."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from whichtune.data.examples import DataSet
 from whichtune.engine.build import request_load
 from whichtune.engine.encoding import encode_splits
+from whichtune.engine.portions import count_rows
 from whichtune.engine.trial import Material
 from whichtune.fetch.cache import cache_root
 from whichtune.models.backbone import Backbone, LoadRequest
@@ -70,6 +71,11 @@ class Shared:
     def request(self, method: MethodSpec) -> LoadRequest:
         """How a method needs its backbone, for what this study's task gives."""
         return request_load(method, self.study.execution.attention, self.study.task.reads, self.study.engine)
+
+    @property
+    def evaluation_rows(self) -> int:
+        """Rows of a forward pass when predicting, on this device."""
+        return count_rows(self.study.execution.evaluation_batch, self.device)
 
     def drop(self) -> None:
         """Forget the loaded backbone and give its memory back."""

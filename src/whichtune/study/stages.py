@@ -5,16 +5,17 @@ A pure function of the study and of the trials that are over, so that resuming n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from whichtune.records.search import CandidateSearch
 from whichtune.spec.grids import with_setting
 from whichtune.spec.method_base import MethodBase
-from whichtune.spec.search import SearchSpec, find_space
+from whichtune.spec.search import SearchSpec, Space, find_space
 from whichtune.spec.sizes import list_sizes
 from whichtune.spec.study import StudySpec
 from whichtune.study.plan import Planned, learns_from_rows, list_candidates, plan_study
+from whichtune.study.rank_sharing import rank_of, require_sharing, share_ranks
 from whichtune.study.searching import Result, Search
 
 LEAST_SEEDS = 3
@@ -56,12 +57,26 @@ def list_searches(study: StudySpec, results: Sequence[Result] = ()) -> list[Sear
     for one in results:
         if one.planned.role == "search":
             by_name.setdefault(one.planned.candidate, []).append(one)
-    found: list[Search] = []
-    for candidate in list_candidates(study):
-        space = find_space(candidate.method, _held(study, candidate))
-        if space:
-            found.append(Search(study.search, candidate, space, by_name.get(candidate.candidate, [])))
-    return found
+    candidates = list_candidates(study)
+    spaces = {one.candidate: find_space(one.method, _held(study, one)) for one in candidates}
+    shared = _share(study.search, candidates, spaces)
+    taking = {name for names in shared.values() for name in names}
+    return [
+        Search(study.search, one, spaces[one.candidate], by_name.get(one.candidate, []), shared.get(one.candidate, ()))
+        for one in candidates
+        if spaces[one.candidate] and one.candidate not in taking
+    ]
+
+
+def _share(
+    search: SearchSpec, candidates: Sequence[Planned], spaces: Mapping[str, Space]
+) -> dict[str, tuple[str, ...]]:
+    """Return who is searched for whom beside itself, where the study asks for that."""
+    if search.share is None:
+        return {}
+    shared = share_ranks(candidates, spaces)
+    require_sharing(candidates, spaces, shared)
+    return shared
 
 
 def list_untuned(study: StudySpec) -> list[str]:
@@ -73,7 +88,12 @@ def list_untuned(study: StudySpec) -> list[str]:
 
 def plan_finals(study: StudySpec, searches: Sequence[Search]) -> list[Planned]:
     """List the final trials with the settings that the searches chose."""
-    chosen = {one.base.candidate: one.choose().setting for one in searches}
+    chosen = {
+        name: setting
+        for one in searches
+        for setting in [one.choose().setting]
+        for name in (one.base.candidate, *one.shared_with)
+    }
     return [
         replace(one, method=with_setting(one.method, chosen[one.candidate]), tuned=chosen[one.candidate])
         if one.candidate in chosen
@@ -134,6 +154,8 @@ def describe_search(search: Search) -> CandidateSearch:
         score=chosen.score,
         ends=dict(chosen.ends),
         extended=chosen.extended,
+        shared_with=list(search.shared_with),
+        rank=rank_of(base) if search.shared_with else None,
     )
 
 

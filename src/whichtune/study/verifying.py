@@ -48,8 +48,9 @@ from whichtune.spec.training import TrainingSpec
 from whichtune.study.execute import Desk, execute
 from whichtune.study.plan import Fingerprints, Planned, identity_of, name_load
 from whichtune.study.prompters import fingerprint_prompts
-from whichtune.study.run import Watcher, stopping_on_signals
 from whichtune.study.sharing import Ledger, Shared
+from whichtune.study.signals import stopping_on_signals
+from whichtune.study.watching import Watcher
 from whichtune.tasks import build_task
 from whichtune.tasks.contract import Task
 
@@ -212,7 +213,9 @@ def _rebuild(record: TrialRecord, study: StudySpec) -> StudySpec:
             "training": training,
             "sizes_hold": identity.get("hold", study.sizes_hold),
             "engine": EngineSpec(
-                unpad=bool(record.device.get("unpad")), reuse_prefix=bool(record.device.get("prefix_blocks"))
+                unpad=bool(record.device.get("unpad")),
+                reuse_prefix=bool(record.device.get("prefix_blocks")),
+                dequantize_once=bool(record.device.get("dequantized")),
             ),
             "execution": study.execution.model_copy(update={**own, "check": False}),
         }
@@ -277,6 +280,8 @@ def _list_caveats(record: TrialRecord, here: Mapping[str, Any]) -> Iterator[str]
             yield f"another device: {name} was {then}, and is {here.get(name)} here; last bits may differ"
     if not isinstance(record.device.get("threads"), int):
         yield "the record does not say how many threads it used; last bits may differ"
+    if record.device.get("pack_together"):
+        yield "it trained in one pass with other trials, and trains alone here; last bits may differ"
     now = read_versions()
     for name in dict.fromkeys([*record.versions, *now]):
         then, own = record.versions.get(name, "none"), now.get(name, "none")
@@ -318,7 +323,8 @@ def _compare(case: _Case, folder: TrialFolder, again: TrialRecord, task: Task, c
         made.differences += _rescore(record, split, first[split], task)
     if (folder.adapter / "adapter.safetensors").is_file():
         made.compared.append("trained tensors")
-        made.differences += _compare_tensors(case.folder.adapter, folder.adapter, moved=bool(curve))
+        moves = bool(curve) or bool(record.device.get("pack_together"))
+        made.differences += _compare_tensors(case.folder.adapter, folder.adapter, moved=moves)
     if not made.differences:
         made.outcome = "equal"
     elif all(one.noise for one in made.differences):
@@ -337,7 +343,7 @@ def _rescore(record: TrialRecord, split: str, table: Predictions, task: Task) ->
 
 
 def _compare_tensors(recorded: Path, again: Path, *, moved: bool) -> Iterator[Difference]:
-    """Yield the trained tensors that differ; where no loss did, nothing explains it."""
+    """Yield the trained tensors that differ; where neither a loss did nor a pass was shared, nothing explains it."""
     part = "trained tensors"
     try:
         first = load_file(recorded / "adapter.safetensors")

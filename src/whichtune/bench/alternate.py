@@ -15,6 +15,7 @@ class Comparison:
 
     @property
     def reference(self) -> str:
+        """The side that the others are divided by."""
         return list(self.seconds)[-1]
 
     def ratios(self, side: str) -> list[float]:
@@ -46,7 +47,7 @@ def alternate(sides: Mapping[str, Callable[[], float]], rounds: int) -> Comparis
         raise ValueError(f"alternate: got {len(sides)} sides and {rounds} rounds; at least two sides and one round")
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for index in range(rounds):
-        order = list(sides) if index % 2 == 0 else list(reversed(sides))
+        order = list(sides) if index % 2 == 0 else list(sides)[::-1]
         for name in order:
             seconds[name].append(sides[name]())
     return Comparison(seconds)

@@ -1,0 +1,72 @@
+"""How much of a side's time is spent inside forward and backward passes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import torch
+
+from whichtune.engine.assembly import Assembly
+from whichtune.measure.device import synchroniser
+from whichtune.models.backbone import Backbone
+from whichtune.tasks.classification import Classification
+from whichtune.tasks.language import LanguageTask
+
+TIMED: tuple[tuple[type[Any], str], ...] = (
+    (Assembly, "__call__"),
+    (Backbone, "run"),
+    (Classification, "loss"),
+    (LanguageTask, "loss"),
+    (torch.Tensor, "backward"),
+)
+"""Where passes begin; one that begins inside another belongs to it."""
+
+
+@dataclass
+class Passes:
+    """Seconds inside passes, losses included."""
+
+    wait: Callable[[], object] | None
+    seconds: float = 0.0
+    depth: int = 0
+
+    def timed(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that adds its time to the sum."""
+
+        @wraps(run)
+        def timed(*given: Any, **named: Any) -> Any:
+            if self.depth:
+                return run(*given, **named)
+            self._wait()
+            self.depth, start = 1, time.perf_counter()
+            try:
+                return run(*given, **named)
+            finally:
+                self._wait()
+                self.seconds += time.perf_counter() - start
+                self.depth = 0
+
+        return timed
+
+    def _wait(self) -> None:
+        if self.wait is not None:
+            self.wait()
+
+
+@contextmanager
+def timing_passes(device: torch.device) -> Generator[Passes]:
+    """Add up the time that passes take inside; the classes are given back as they were."""
+    passes = Passes(synchroniser(device))
+    before = [(owner, name, getattr(owner, name)) for owner, name in TIMED]
+    try:
+        for owner, name, run in before:
+            setattr(owner, name, passes.timed(run))
+        yield passes
+    finally:
+        for owner, name, run in before:
+            setattr(owner, name, run)

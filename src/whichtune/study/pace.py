@@ -1,0 +1,235 @@
+"""How many processes train at the same time, with how many threads each: as the study says, or as was measured.
+
+The threads of a study stay what its first run took, since they move the last bits of its results; how many processes
+there are moves none, and may change.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from whichtune.engine.batches import plan_steps
+from whichtune.errors import InputError, SpecError, WorkerError
+from whichtune.measure.cores import count_cores
+from whichtune.measure.device import read_cpu_name, read_free_bytes
+from whichtune.measure.memory import read_rss
+from whichtune.spec.digest import digest
+from whichtune.spec.study import StudySpec
+from whichtune.spec.training import ExecutionSpec
+from whichtune.study.execute import Desk
+from whichtune.study.hands import Hands
+from whichtune.study.plan import Planned, family_of, list_candidates, plan_study
+from whichtune.study.stages import count_expected
+from whichtune.study.timing import Timer
+
+MOST_WORKERS = 4
+"""Processes that `auto` tries: each holds the backbone once more, and its checking process again."""
+LEAST_TRAININGS = 4
+"""With fewer left nothing is measured, and one process runs them."""
+WORTH_SECONDS = 120.0
+"""What the trainings that are left must take in one process before others are started to be measured."""
+LEAST_GAIN = 1.1
+"""How many times as fast several processes must be to be taken."""
+MOST_TRIED = 3
+"""Candidates that are tried to be timed: one may make no sense on its backbone."""
+
+
+class Timing(Hands, Protocol):
+    """Hands that can be timed."""
+
+    def time_together(self, planned: Planned, steps: int) -> list[float]:
+        """Return the seconds of each step that all took of a candidate at the same time."""
+        ...
+
+
+Assemble = Callable[[Desk], Timing]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a study's trials run."""
+
+    workers: int
+    threads: int
+    """Of each."""
+    why: str = ""
+    """In words, where the study left it open."""
+    measured: Mapping[str, Any] | None = None
+    """What was measured, as it stands among the study's decisions."""
+
+    @property
+    def decisions(self) -> dict[str, Any]:
+        """What is written into the study."""
+        told = {} if self.measured is None else {"workers_measured": dict(self.measured)}
+        return {"threads": self.threads, "workers": self.workers, **told}
+
+
+def require_cores(execution: ExecutionSpec, cores: int | None = None) -> None:
+    """Refuse more workers, or more threads in them, than there are cores."""
+    workers, threads, cores = execution.workers, execution.threads, cores or count_cores()
+    if isinstance(workers, str) or workers == 1:
+        return
+    if workers > cores:
+        allowed = f"at most {cores}, the cores that this process may use, or `auto`"
+        raise SpecError("execution.workers", value=workers, allowed=allowed)
+    if threads is not None and threads * workers > cores:
+        allowed = f"at most {cores // workers} with {workers} workers on {cores} cores"
+        raise SpecError("execution.threads", value=threads, allowed=allowed, remedy="or leave it out")
+
+
+def share_cores(execution: ExecutionSpec, workers: int, earlier: Mapping[str, Any], cores: int) -> int:
+    """Return the threads of each worker: as asked, else those of the study's first run, else a fair share."""
+    if execution.threads is not None:
+        return execution.threads
+    kept = earlier.get("threads")
+    if isinstance(kept, int) and (workers == 1 or kept * workers <= cores):
+        return kept
+    return max(1, cores // workers)
+
+
+@dataclass(frozen=True)
+class Open:
+    """A pace that is not decided yet: one process, or several."""
+
+    one: Pace
+    several: Pace
+    trainings: int
+    """How many are left."""
+    about: str
+    """Hash of data and machine: of others the figures say nothing."""
+
+
+def settle(desk: Desk, earlier: Mapping[str, Any], cores: int | None = None) -> Pace | Open:
+    """Return what study and earlier runs decide, or what is to be measured."""
+    study, cores = desk.shared.study, cores or count_cores()
+    execution = study.execution
+    if execution.workers != "auto":
+        return Pace(execution.workers, share_cores(execution, execution.workers, earlier, cores))
+    one = Pace(1, share_cores(execution, 1, earlier, cores))
+    about = digest([desk.shared.data.fingerprint, read_cpu_name(), cores, execution.threads])
+    held = earlier.get("workers_measured")
+    if isinstance(held, Mapping) and held.get("about") == about and "together" in held:
+        workers = int(earlier.get("workers", 1))
+        return Pace(workers, share_cores(execution, workers, earlier, cores), measured=held)
+    trainings = count_trainings(desk)
+    bound = "threads" in earlier or execution.threads is not None
+    workers = min(MOST_WORKERS, trainings, cores // one.threads if bound else cores)
+    why = _stand_alone(desk, trainings, workers)
+    if why:
+        return replace(one, why=why)
+    several = Pace(workers, one.threads if bound else cores // workers)
+    return Open(one, several, trainings, about)
+
+
+def count_trainings(desk: Desk) -> int:
+    """Count the trainings that are left, as far as is known: those of searches as many as there are at least."""
+    study = desk.shared.study
+    others = sum(family_of(one.method) != "tuner" for one in plan_study(study))
+    over = [*desk.folder.read_trials(), *desk.folder.read_trials("search"), *desk.folder.read_trials("size")]
+    done = sum(one.known_family == "tuner" and one.status != "running" for one in over)
+    return max(0, count_expected(study) - others - done)
+
+
+def measure(desk: Desk, asked: Open, assemble: Assemble) -> tuple[Pace, Timing | None]:
+    """Time a few steps of one candidate in this process, then in several at once; return those too if they are taken.
+
+    Costs the steps (3 to 12 of them, about 10 s unless three take longer) twice, and the start of the processes. They
+    are started only where the trainings that are left are long enough.
+    """
+    found = _time_alone(desk)
+    if found is None:
+        return replace(asked.one, why="no candidate trains more than its head"), None
+    planned, seconds, steps = found
+    alone = statistics.median(seconds)
+    told: dict[str, Any] = {
+        "about": asked.about,
+        "candidate": planned.candidate,
+        "trainings": asked.trainings,
+        "steps": len(seconds),
+        "alone": {"threads": asked.one.threads, "step_seconds": alone},
+    }
+    why = _too_little(desk, asked, alone * steps * asked.trainings)
+    if why:
+        return replace(asked.one, why=why, measured=told), None
+    crowd = assemble(replace(desk, threads=asked.several.threads, workers=asked.several.workers))
+    try:
+        beside = statistics.median(crowd.time_together(planned, len(seconds)))
+    except WorkerError as error:
+        crowd.close()
+        return replace(asked.one, why=str(error), measured=told), None
+    except BaseException:
+        crowd.close()
+        raise
+    pace = weigh(asked, told, (alone, beside))
+    if pace.workers == 1:
+        crowd.close()
+    return pace, crowd if pace.workers > 1 else None
+
+
+def weigh(asked: Open, told: Mapping[str, Any], seconds: tuple[float, float]) -> Pace:
+    """Choose by the seconds of a step alone and beside others; a last round that is not full counts as one."""
+    alone, beside = seconds
+    workers = asked.several.workers
+    gain = asked.trainings / math.ceil(asked.trainings / workers) * alone / beside
+    together = {"workers": workers, "threads": asked.several.threads, "step_seconds": beside}
+    chosen = asked.several if gain >= LEAST_GAIN else asked.one
+    why = f"{workers} are {gain:.2f} times as fast as one, measured on {told['candidate']}"
+    return replace(chosen, why=why, measured={**told, "together": together, "times_as_fast": round(gain, 3)})
+
+
+def _stand_alone(desk: Desk, trainings: int, workers: int) -> str:
+    """Say why there is nothing to measure; nothing where there is."""
+    search = desk.shared.study.search
+    if desk.shared.device.type != "cpu":
+        return "it shares one GPU among processes only where it is told to"
+    if trainings < LEAST_TRAININGS:
+        return f"fewer than {LEAST_TRAININGS} trainings are left"
+    if workers < 2:
+        return "one process has all cores"
+    if search is not None and (search.engine != "grid" or search.seconds is not None):
+        return "its searches ask for one training after the other"
+    return ""
+
+
+def _too_little(desk: Desk, asked: Open, whole: float) -> str:
+    """Say why several processes are not tried; nothing where they are."""
+    if whole < WORTH_SECONDS:
+        return f"its trainings take about {whole:.0f} s in one process"
+    held, free = read_rss().value, read_free_bytes(desk.shared.device)
+    if held is not None and free is not None and held * asked.several.workers > free:
+        return f"memory has no room for {asked.several.workers} such processes"
+    return ""
+
+
+def _time_alone(desk: Desk) -> tuple[Planned, list[float], int] | None:
+    """Return a candidate that trains more than its head, the seconds of some steps, and how many a training has."""
+    tuners = [one for one in _seeded(desk.shared.study) if family_of(one.method) == "tuner"]
+    for planned in tuners[:MOST_TRIED]:
+        try:
+            found = _time(desk, planned)
+        except InputError:
+            raise
+        except Exception:  # its trial will meet it, and record it
+            desk.shared.drop()
+            continue
+        if found is not None:
+            return planned, *found
+    return None
+
+
+def _time(desk: Desk, planned: Planned) -> tuple[list[float], int] | None:
+    timer = Timer(desk.shared, planned)
+    try:
+        rows = len(timer.trial.material.encoded["train"])
+        return None if timer.head_alone else (timer.take(), plan_steps(rows, timer.trial.training).total)
+    finally:
+        timer.close()
+
+
+def _seeded(study: StudySpec) -> list[Planned]:
+    """List every candidate with the study's first seed."""
+    return [replace(one, seed=study.seeds[0]) for one in list_candidates(study)]
