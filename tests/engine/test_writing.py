@@ -9,10 +9,11 @@ import torch
 from whichtune.data.examples import Example
 from whichtune.engine.fit import fit
 from whichtune.engine.optimizing import Arithmetic
+from whichtune.engine.portions import MOST_TOKENS, group_rows
 from whichtune.engine.predict import glance, predict
 from whichtune.engine.speaking import Opening, Speaker, read_opening, read_prompts, score_words
 from whichtune.engine.tolerances import TOLERANCES, distance
-from whichtune.engine.writing import MOST_TOKENS, Interview, answer_in_words, group_rows
+from whichtune.engine.writing import Interview, answer_in_words
 from whichtune.errors import ModelError, NonFiniteError
 from whichtune.measure.modes import modes
 from whichtune.tasks.asking import encode_words
