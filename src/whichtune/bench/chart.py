@@ -21,35 +21,38 @@ def draw_bench(report: Report) -> Chart | None:
         name=NAME,
         title=f"Times as fast as Trainer + PEFT, {report.baseline} baseline",
         said="A bar is what was measured; the tick the target, the circle what the machine's arithmetic would allow.",
-        base=_skeleton([row.row for row in rows]),
+        base=_skeleton([_name(row) for row in rows], min(1.0, *(min(row.ratios) for row in rows))),
         specs={"": {"data": {"name": NAME}}},
         datasets={NAME: [_point(row) for row in rows]},
     )
 
 
+def _name(row: RowResult) -> str:
+    return f"{row.row}: {row.measured:.2f}x"
+
+
 def _point(row: RowResult) -> dict[str, Any]:
     return {
-        "row": row.row,
+        "row": _name(row),
+        "even": 1.0,
         "measured": row.measured,
         "target": row.target,
         "limit": row.limit,
         "low": min(row.ratios),
         "high": max(row.ratios),
-        "told": f"{row.measured:.2f}x",
     }
 
 
-def _skeleton(names: list[str]) -> Spec:
+def _skeleton(names: list[str], least: float) -> Spec:
     alt = load_altair()
     y = alt.Y("row:N", title=None, sort=names, axis=alt.Axis(labelLimit=190, ticks=False, domain=False))
     title = "times as fast (bar), target (tick), limit (circle); logarithmic"
-    scale = alt.Scale(type="log", domainMin=1)
+    scale = alt.Scale(type="log", domainMin=least)
     base = alt.Chart().encode(y=y)
     bars = base.mark_bar(height={"band": 0.5}, clip=True).encode(
-        x=alt.X("measured:Q", title=title, scale=scale), color=alt.value(role("c1"))
+        x=alt.X("measured:Q", title=title, scale=scale), x2="even:Q", color=alt.value(role("c1"))
     )
     spans = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", color=alt.value(role("ink")))
     targets = base.mark_tick(thickness=3, height={"band": 0.8}).encode(x="target:Q", color=alt.value(role("c2")))
     limits = base.mark_point(shape="circle", size=60, strokeWidth=2).encode(x="limit:Q", color=alt.value(role("c3")))
-    words = base.mark_text(align="left", dx=6, dy=-16).encode(x="measured:Q", text="told:N")
-    return finish(alt.layer(bars, spans, targets, limits, words), ROW_HEIGHT * len(names) + 10)
+    return finish(alt.layer(bars, spans, targets, limits), ROW_HEIGHT * len(names) + 10)
