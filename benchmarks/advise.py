@@ -37,6 +37,8 @@ QUICK = (
     "measure.latency_repeats=1",
     "engine.unpad=false",  # the plain path is what is estimated
     "engine.reuse_prefix=false",
+    "engine.dequantize_once=false",
+    "engine.pack=off",
 )
 STUDIES = {
     "nli": ("small", ("full", "lora", "lora-published", "p-tuning"), ()),

@@ -3,6 +3,7 @@
     python benchmarks/engine_switches.py [--rows 400] [--rounds 3] [--epochs 1] [--threads 1]
 
 unpad         LoRA, full fine-tuning and the last layer, random batches of 16, the trunk with padding and without
+narrow        the same, the last block for the rows that the head reads and for all, with `unpad` on both sides
 reuse_prefix  the last layer over 5 epochs, the frozen blocks in every step and once a text, with `unpad` on both sides
 dequantize_once  QLoRA, four-bit weights unpacked once a trial and in every product, with `unpad` on both sides
 
@@ -68,6 +69,7 @@ class Side:
 
     unpad: bool
     prefix: bool
+    narrow: bool = False
     dequantize: bool = False
     losses: list[float] = field(default_factory=list)
     answers: list[str | None] = field(default_factory=list)
@@ -82,7 +84,9 @@ class Side:
 
 def load(quantization: Quantization | None = None) -> Backbone:
     """Load MiniLM without the dropout of its own."""
-    backbone = load_backbone(MiniLMBackbone(kind="minilm"), LoadRequest(unpad=True, quantization=quantization))
+    backbone = load_backbone(
+        MiniLMBackbone(kind="minilm"), LoadRequest(unpad=True, narrow=True, quantization=quantization)
+    )
     for module in backbone.trunk.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -104,7 +108,7 @@ def make_run(
         with tempfile.TemporaryDirectory() as folder:
             start, processor = time.perf_counter(), time.process_time()
             once = Allowance() if side.dequantize else None
-            own = replace(backbone, unpads=side.unpad, dequantizes=once)
+            own = replace(backbone, unpads=side.unpad, narrows=side.narrow, dequantizes=once)
             assembly = build_assembly(own, method, material.task.head(), training.head_dropout, Streams(1))
             try:
                 given = material
@@ -148,6 +152,7 @@ def main() -> int:
         "--epochs", type=int, default=1, help="of the rows on padding; the last layer's prefix has 5 times as many"
     )
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="+", help="rows, by their first word")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     sizes = {"train": asked.rows, "validation": 100, "test": 400}
@@ -160,10 +165,13 @@ def main() -> int:
     print(f"{asked.rows} reviews, {lengths.sum():,} tokens, {asked.threads} threads", flush=True)
     warm_up_optimizer()
     rows = [(f"unpad, {name}", name, Side(True, False), Side(False, False), training) for name in METHODS]
+    rows += [(f"narrow, {name}", name, Side(True, False, True), Side(True, False), training) for name in METHODS]
     long = training.model_copy(update={"epochs": 5.0 * asked.epochs})
     rows.append(("reuse_prefix, last-layers", "last-layers", Side(True, True), Side(True, False), long))
-    rows.append(("both, last-layers", "last-layers", Side(True, True), Side(False, False), long))
-    rows.append(("dequantize_once, qlora", "qlora", Side(True, False, True), Side(True, False), training))
+    rows.append(("all, last-layers", "last-layers", Side(True, True, True), Side(False, False), long))
+    once = Side(True, False, dequantize=True)
+    rows.append(("dequantize_once, qlora", "qlora", once, Side(True, False), training))
+    rows = [row for row in rows if not asked.only or row[0].split(",")[0] in asked.only]
     found = []
     for told, name, on, off, how in rows:
         given = quantized if name == "qlora" else backbone

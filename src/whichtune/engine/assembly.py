@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -49,8 +49,15 @@ class Assembly:
             return self.head(torch.cat([self.pool(batch, role) for role in ROLES], dim=1))
         assert isinstance(batch, Batch | ImageBatch)  # noqa: S101 - there are no others
         rowwise = self.attachment.rowwise and not self.recompute  # blocks computed again would miss the packing
-        hidden, layout = run_attached(self.backbone, self.attachment.inputs, batch, rowwise=rowwise)
-        return self.head.answer(self.backbone, hidden, layout, self.attachment.pooling)
+        backbone, pooling = self.backbone, self.attachment.pooling
+        want = partial(self.head.looks_at, backbone, pooling=pooling)
+        hidden, layout = run_attached(backbone, self.attachment.inputs, batch, want, rowwise=rowwise)
+        return self.head.answer(backbone, hidden, layout, pooling)
+
+    def packs(self, batch: Batch) -> bool:
+        """Tell whether a pass over a batch leaves its padding out."""
+        wanted = self.head.looks_at(self.backbone, batch.layout, self.attachment.pooling)
+        return self.attachment.rowwise and not self.recompute and self.backbone.packs(batch.layout, wanted)
 
     def run_plain(self, batch: Batched) -> Tensor:
         """Return the outputs of a batch without what the method puts in front; meant for when it is taken off."""
@@ -67,8 +74,10 @@ class Assembly:
             batch = getattr(batch, role) if isinstance(batch, PairBatch) else batch
         assert isinstance(batch, Batch | ImageBatch)  # noqa: S101
         rowwise = attachment.rowwise and not self.recompute
-        hidden, layout = run_attached(backbone, attachment.inputs, batch, rowwise=rowwise)
-        return backbone.pool(hidden, layout, attachment.pooling)
+        pooling = attachment.pooling
+        want = partial(backbone.looks_at, pooling=pooling)
+        hidden, layout = run_attached(backbone, attachment.inputs, batch, want, rowwise=rowwise)
+        return backbone.pool(hidden, layout, pooling)
 
     @contextmanager
     def fitting(self) -> Generator[None]:
@@ -104,13 +113,22 @@ class Assembly:
 
 
 def run_attached(
-    backbone: Backbone, inputs: Inputs, batch: Batch | ImageBatch, *, rowwise: bool = False
+    backbone: Backbone,
+    inputs: Inputs,
+    batch: Batch | ImageBatch,
+    want: Callable[[Layout], Tensor] | None = None,
+    *,
+    rowwise: bool = False,
 ) -> tuple[Tensor, Layout]:
     """Run one trunk behind what a method puts in front: hidden rows [B, W, H] and their layout.
 
+    `want` tells which rows are looked at, [B, W] bool, where those are not all; what comes back in the place of
+    others means nothing.
     `rowwise` says that the method's own parts treat rows one by one.
     """
     rows, layout = inputs(backbone.embed(batch), batch.layout)
     if not isinstance(batch, Batch):
         return backbone.run(rows, layout), layout
-    return backbone.run(rows, layout, batch.segments, rowwise=rowwise, prefix=batch.prefix), layout
+    wanted = None if want is None or not backbone.narrows else want(layout)
+    hidden = backbone.run(rows, layout, batch.segments, rowwise=rowwise, prefix=batch.prefix, wanted=wanted)
+    return hidden, layout

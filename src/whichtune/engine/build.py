@@ -73,6 +73,7 @@ def request_load(method: MethodSpec, attention: str, reads: Reads = "text", engi
         attention=attention,
         reads=method.reads or reads,
         unpad=engine.unpad,
+        narrow=engine.narrow,
         dequantize=Allowance(engine.dequantized_bytes) if once else None,
     )
 

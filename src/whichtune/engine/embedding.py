@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -102,6 +103,7 @@ def key_embeddings(backbone: Backbone, encoded: Encoded | EncodedImages, how: Ho
     kinds = sorted({str(tensor.dtype) for tensor in backbone.trunk.parameters()})
     weights = [backbone.fingerprint, kinds, getattr(config, "_attn_implementation", None)]
     weights += ["unpads"] if backbone.unpads else []
+    weights += ["narrows"] if backbone.narrows else []
     machine = [backbone.device.type, torch.get_float32_matmul_precision()]
     machine += [read_version(name) for name in ("torch", "transformers")]
     way = [how.max_length, how.pooling, how.normalise, how.batch_size, how.precision, SHARD_ROWS, EMBEDDING_VERSION]
@@ -125,7 +127,8 @@ def embed_batch(backbone: Backbone, batch: Batch | ImageBatch, how: How) -> np.n
     """Embed the rows of one batch, [B, F] float32."""
     moved = batch.to(backbone.device)
     with Arithmetic(how.precision, backbone.device).forward():
-        hidden, layout = run_attached(backbone, unchanged, moved, rowwise=True)
+        want = partial(backbone.looks_at, pooling=how.pooling)
+        hidden, layout = run_attached(backbone, unchanged, moved, want, rowwise=True)
         rows = backbone.pool(hidden, layout, how.pooling).float()
     if not bool(torch.isfinite(rows).all()):
         raise NonFiniteError(f"{backbone.origin}: embeddings that are not numbers")

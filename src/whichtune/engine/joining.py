@@ -14,7 +14,6 @@ from torch.nn import functional
 from whichtune.layers.laid_masks import Lay
 from whichtune.models.batch import Batch
 from whichtune.models.layout import Layout
-from whichtune.models.packing import is_worth_it
 from whichtune.models.prefix import Prefix
 
 
@@ -62,12 +61,12 @@ class Joint:
         return [hidden[route, : one.ids.shape[1]] for route, one in places]
 
 
-def join(batches: Sequence[Batch], device: torch.device, *, unpads: bool) -> Joint:
+def join(batches: Sequence[Batch], device: torch.device, alone: Sequence[bool]) -> Joint:
     """Put batches, texts at their left, into one, and all of it onto a device.
 
-    `unpads` says whether the trunk can leave padding out. Batches come from the CPU, where looking at them is free.
+    `alone` says of each whether a pass of its own would leave padding out. Batches come from the CPU, where looking at
+    them is free.
     """
-    alone = tuple(unpads and is_worth_it(one.layout) for one in batches)
     counts = tuple(one.tokens for one in batches)
     members = tuple(one.to(device) for one in batches)
     width = max(one.ids.shape[1] for one in members)
@@ -79,7 +78,7 @@ def join(batches: Sequence[Batch], device: torch.device, *, unpads: bool) -> Joi
         layout=_stack_layouts([one.layout for one in members], width),
         prefix=_stack_prefixes([one.prefix for one in members], width),
     )
-    return Joint(batch, members, alone, counts)
+    return Joint(batch, members, tuple(alone), counts)
 
 
 def _stack(parts: Sequence[Tensor], width: int) -> Tensor:

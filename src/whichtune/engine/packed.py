@@ -253,7 +253,9 @@ def backpropagate(taken: Sequence[Taken], index: int) -> list[Tensor]:
     runs = [one.member.run for one in taken]
     assemblies = [one.member.assembly for one in taken]
     backbone, rack = assemblies[0].backbone, assemblies[0].rack
-    joint = join([cast(Batch, one.batches[index]) for one in taken], backbone.device, unpads=backbone.unpads)
+    batches = [cast(Batch, one.batches[index]) for one in taken]
+    alone = [assembly.packs(batch) for assembly, batch in zip(assemblies, batches, strict=True)]
+    joint = join(batches, backbone.device, alone)
     for run in runs:
         run.key.advance()
     outputs: list[Tensor] = []

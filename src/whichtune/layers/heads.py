@@ -55,6 +55,10 @@ class Head(nn.Module):
         """Turn hidden rows [B, W, hidden] into outputs."""
         raise NotImplementedError
 
+    def looks_at(self, backbone: Backbone, layout: Layout, pooling: str) -> Tensor:
+        """Return the rows that `answer` reads, [B, W] bool."""
+        return backbone.looks_at(layout, pooling)
+
 
 class TokenHead(Head):
     """Scores of every token at the T rows that have a target: [B, W, hidden] -> [T, vocabulary]."""
@@ -69,8 +73,12 @@ class TokenHead(Head):
 
     def answer(self, backbone: Backbone, hidden: Tensor, layout: Layout, pooling: str) -> Tensor:
         """Score tokens at the targets' rows alone: over a wide vocabulary the other scores would fill the memory."""
+        return score_tokens(backbone, hidden[self.looks_at(backbone, layout, pooling)])
+
+    def looks_at(self, backbone: Backbone, layout: Layout, pooling: str) -> Tensor:
+        """Return the rows that have a target."""
         assert layout.targets is not None, "batches of such tasks have targets"  # noqa: S101
-        return score_tokens(backbone, hidden[layout.targets])
+        return layout.targets
 
 
 class NoHead(Head):

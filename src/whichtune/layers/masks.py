@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from whichtune.models.narrowing import Chosen, find_chosen
 from whichtune.spec.seeds import Streams
 
 LEVELS = 2**16
@@ -71,6 +72,18 @@ class Mask:
         return drawn.view(torch.int16)[: rows.numel()].view(rows.shape)
 
 
+@dataclass(frozen=True)
+class ChosenMask(Mask):
+    """The mask of some rows, as it is where all of them pass."""
+
+    chosen: Chosen
+
+    def _draw(self, rows: Tensor) -> Tensor:
+        """Draw a level for each entry of all rows, and take those of `rows` [1, chosen, E]."""
+        levels = super()._draw(rows.new_empty(1).expand(self.chosen.rows, rows.shape[-1]))
+        return levels[self.chosen.places].view(rows.shape)
+
+
 class MaskSource:
     """The dropout mask of one input, the same within a forward pass for all adapters that read the input."""
 
@@ -81,7 +94,10 @@ class MaskSource:
 
     def find(self) -> Mask | None:
         """Return the mask of this forward pass; None where nothing is dropped."""
-        return Mask(self.key.derive(self.name), self.rate) if self.rate else None
+        if not self.rate:
+            return None
+        seed, chosen = self.key.derive(self.name), find_chosen()
+        return Mask(seed, self.rate) if chosen is None else ChosenMask(seed, self.rate, chosen)
 
 
 def seed_modules(seed: int, device: torch.device) -> None:

@@ -20,16 +20,17 @@ from whichtune.models.encoder import TextEncoder
 from whichtune.models.image_batch import ImageBatch
 from whichtune.models.image_encoder import ImageEncoder
 from whichtune.models.layout import Layout
+from whichtune.models.narrowing import is_narrow
 from whichtune.models.output_head import OutputHead
-from whichtune.models.packing import is_worth_it, run_packed
+from whichtune.models.packing import is_worth_it
 from whichtune.models.pair_reader import PairReader
+from whichtune.models.pooling import POOLINGS, find_read, pick, pool_own
 from whichtune.models.prefix import Prefix, replaying
 from whichtune.models.quantizing import Quantization
 from whichtune.models.shared_space import SharedSpace
 from whichtune.models.standing_in import list_blocks, standing_in
+from whichtune.models.unpadded import run_packed
 from whichtune.spec.tasks import Reads
-
-POOLINGS = ("default", "first", "mean", "last")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class LoadRequest:
     """What the task gives: it chooses the tower of a model that has two; a `pair` asks for an encoder of each."""
     unpad: bool = False
     """Whether the trunk runs the real tokens of a batch alone, where it is proved to give the same rows."""
+    narrow: bool = False
+    """Whether the last block runs for the rows alone that are looked at, where that is proved to give the same."""
     dequantize: Allowance | None = None
     """What the plain weights of a quantized trunk may take while a trial runs; nothing when left out."""
 
@@ -72,6 +75,8 @@ class Backbone:
     """How alike two rows of both towers are, or None where the model is no tower of two."""
     unpads: bool = False
     """Whether `run` may leave padding out."""
+    narrows: bool = False
+    """Whether `run` may leave out of the last block what is not looked at; of one that may leave padding out."""
     dequantizes: Allowance | None = None
     """What plain weights may take that stand in for those in four bits while a trial runs; None for nothing."""
 
@@ -169,6 +174,7 @@ class Backbone:
         *,
         rowwise: bool = False,
         prefix: Prefix | None = None,
+        wanted: Tensor | None = None,
     ) -> Tensor:
         """Run the trunk on embedded rows and return its hidden rows, [B, W, H].
 
@@ -176,16 +182,25 @@ class Backbone:
         images that pass as maps the hidden rows are the places of the last map. `rowwise` says that whatever stands in
         the trunk beside its own parts treats rows one by one: the padding may then be left out (`models/packing.py`),
         and its rows come back as zeros. `prefix` is what the first blocks make of the batch: they do not run again.
+        `wanted`, [B, W] bool, are the real rows that are looked at: what comes back in
+        the place of others means nothing.
         """
         if self.anatomy.reads == "image":
             return self._run_image(embedded)
         if "inputs_embeds" not in self._takes:
             return self._run_tower(embedded, layout)
-        packed = rowwise and self.unpads and is_worth_it(layout)
-        inputs = self._name_inputs(embedded, layout, segments)
+        few = wanted if wanted is not None and self.narrows and is_narrow(layout, wanted) else None
+        packed, inputs = rowwise and self.packs(layout, wanted), self._name_inputs(embedded, layout, segments)
         known = nullcontext() if prefix is None else replaying(self.blocks, prefix.pack(layout) if packed else prefix)
         with known:
-            return run_packed(self.trunk, inputs, layout) if packed else self.trunk(**inputs).last_hidden_state
+            if not packed:
+                return self.trunk(**inputs).last_hidden_state
+            return run_packed(self.trunk, inputs, layout, None if few is None else (self.blocks[-1], few))
+
+    def packs(self, layout: Layout, wanted: Tensor | None = None) -> bool:
+        """Tell whether a pass in which nothing but attention looks beyond a row leaves the padding of a batch out."""
+        few = self.narrows and wanted is not None and is_narrow(layout, wanted)
+        return self.unpads and (few or is_worth_it(layout))
 
     def _name_inputs(self, embedded: Tensor, layout: Layout, segments: Tensor | None) -> dict[str, Any]:
         """Return what the trunk's forward takes, by its names."""
@@ -234,12 +249,16 @@ class Backbone:
             allowed = ", ".join(POOLINGS)
             raise ModelError("pooling", value=pooling, allowed=allowed, remedy=did_you_mean(pooling, POOLINGS))
         if pooling == "default":
-            return self._pool_own(hidden, layout)
+            return pool_own(self.trunk, self.anatomy, hidden, layout)
         if pooling != "mean" and self.anatomy.form == "maps":
             remedy = "use `pooling: mean` or leave it out"
             thing = f"{self.anatomy.family}: no place of a map stands for the image"
             raise ModelError(thing, value=pooling, remedy=remedy)
-        return _pick(hidden, layout, pooling)
+        return pick(hidden, layout, pooling)
+
+    def looks_at(self, layout: Layout, pooling: str = "default") -> Tensor:
+        """Return the rows that `pool` reads, [B, W] bool."""
+        return find_read(self.anatomy, layout, pooling)
 
     def feature_width(self, pooling: str = "default") -> int:
         """Return the width of what `pool` returns."""
@@ -259,26 +278,6 @@ class Backbone:
         return ModelError(
             reads, remedy=f"choose a backbone that reads {given}, or a task that gives what this one reads"
         )
-
-    def _pool_own(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """Pool as the family does, [B, feature_width]."""
-        anatomy = self.anatomy
-        if anatomy.pooler is not None and anatomy.pooler_reads == "rows":
-            rows = hidden if bool(layout.read.all()) else hidden[layout.read].reshape(len(hidden), -1, hidden.shape[2])
-            pooled = self.trunk.get_submodule(anatomy.pooler)(rows)  # images have equally many rows to read
-        else:
-            pooled = self._pass_pooler(_pick(hidden, layout, anatomy.pooling))
-        return pooled if anatomy.shared_space is None else self.trunk.get_submodule(anatomy.shared_space)(pooled)
-
-    def _pass_pooler(self, rows: Tensor) -> Tensor:
-        """Pass one row a sequence through the trunk's pooler, where there is one."""
-        path, activation = self.anatomy.pooler, self.anatomy.pooler_activation
-        if path is None:
-            return rows
-        pooler = self.trunk.get_submodule(path)
-        if self.anatomy.pooler_reads == "pooled":
-            return pooler(rows)
-        return pooler(rows[:, None]) if activation is None else self.trunk.get_submodule(activation)(pooler(rows))
 
     @cached_property
     def _block_paths(self) -> tuple[str, ...]:
@@ -305,17 +304,3 @@ class Backbone:
 
 def _takes(module: nn.Module) -> frozenset[str]:
     return frozenset(inspect.signature(module.forward).parameters)
-
-
-def _pick(hidden: Tensor, layout: Layout, way: str) -> Tensor:
-    """Return the first or the last of the rows that are read, or their mean, [B, H]."""
-    if way == "mean":
-        return _average(hidden, layout.read)
-    places = layout.first if way == "first" else layout.last
-    return hidden[torch.arange(len(hidden), device=hidden.device), places]
-
-
-def _average(hidden: Tensor, read: Tensor) -> Tensor:
-    """Average the read rows in float32; what stands in other rows, even NaN, does not enter."""
-    rows = hidden.float().masked_fill(~read[:, :, None], 0.0)
-    return (rows.sum(dim=1) / read.sum(dim=1)[:, None]).to(hidden.dtype)

@@ -42,7 +42,7 @@ from whichtune.models.output_head import OutputHead
 from whichtune.models.pair import Pair, make_pair
 from whichtune.models.quantizing import Quantization, quantize_blocks, why_not_quantized
 from whichtune.models.quiet import silence_libraries
-from whichtune.models.rehearse import rehearse, why_padded
+from whichtune.models.rehearse import rehearse, why_padded, why_wide
 from whichtune.models.tiny import build_random, configure_random, fingerprint_random, make_byte_tokenizer
 from whichtune.models.towers import (
     PAIRED,
@@ -139,7 +139,15 @@ def load_backbone(spec: BackboneSpec, request: LoadRequest) -> Backbone:
         if isinstance(backbone, Pair):
             return backbone
         backbone = _quantize(backbone, request.quantization)
-        return replace(backbone, unpads=True) if request.unpad and why_padded(backbone) is None else backbone
+        return _save_rows(backbone, request)
+
+
+def _save_rows(backbone: Backbone, request: LoadRequest) -> Backbone:
+    """Let a pass leave out rows that change nothing, as far as that was asked for and is proved."""
+    if not request.unpad or why_padded(backbone) is not None:
+        return backbone
+    backbone = replace(backbone, unpads=True)
+    return replace(backbone, narrows=True) if request.narrow and why_wide(backbone) is None else backbone
 
 
 def _quantize(backbone: Backbone, how: Quantization | None) -> Backbone:

@@ -13,7 +13,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,9 +35,39 @@ WINDOWS = ("sliding_window", "local_attention", "attention_chunk_size", "attenti
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What the attention of a module is asked about packed rows: query, key and value, each [1, H, T, D]."""
+
+    module: nn.Module
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    causal: bool
+    """Whether a row looks at earlier ones alone."""
+    how: Mapping[str, Any]
+    """Scale, dropout, and whatever else the family says."""
+
+    def compute(self, seen: Tensor | None, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend in a small batch, each [B, H, W, D], to the places that may be looked at: [B, W, H, D]."""
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        return sdpa_attention_forward(self.module, query, key, value, seen, **self.how)[0]
+
+
+class Attention(Protocol):
+    """Answers what the attention modules of a trunk are asked while packed rows pass."""
+
+    def attend(self, asked: Asked) -> Tensor:
+        """Return [1, T, H, D]."""
+        ...
+
+
+@dataclass(frozen=True)
 class Group:
     """Texts of like length, laid out as a small batch of their own."""
 
+    texts: Tensor
+    """[B] int64: which texts of the batch."""
     batch: int
     width: int
     inside: Tensor
@@ -76,6 +106,12 @@ class Packing:
         packed: Tensor = _Join.apply(self, *flat)  # type: ignore[assignment]
         return packed[None]
 
+    def attend(self, asked: Asked) -> Tensor:
+        """Attend within each text."""
+        # Texts stand at the left, so where a row looks at earlier ones alone, none of them is padding.
+        laid = zip(self.groups, *(self.spread(one) for one in (asked.query, asked.key, asked.value)), strict=True)
+        return self.gather([asked.compute(None if asked.causal else one.real, *rows) for one, *rows in laid])
+
     def join(self, laid: Sequence[Tensor]) -> Tensor:
         """Pack what is laid out by groups, each [B x W, H, D], to [T, H, D]."""
         parts = [part.index_select(0, one.places) for part, one in zip(laid, self.groups, strict=True)]
@@ -111,7 +147,7 @@ class _Join(torch.autograd.Function):
         return None, *(one.lay_out(grad).index_fill_(0, one.padding, 0) for one in ctx.packing.groups)
 
 
-_CURRENT: ContextVar[Packing | None] = ContextVar("packing", default=None)
+_CURRENT: ContextVar[Attention | None] = ContextVar("attention", default=None)
 
 
 def find_packing(layout: Layout) -> Packing:
@@ -123,21 +159,22 @@ def find_packing(layout: Layout) -> Packing:
     starts = lengths.cumsum(0) - lengths
     groups = 1 if lengths.is_cuda else max(1, min(GROUPS, len(lengths) // LEAST_GROUP))
     if groups == 1:
-        return Packing((_find_group(lengths, starts),), None)
+        return Packing((find_group(lengths, starts, torch.arange(len(lengths), device=lengths.device)),), None)
     texts = [part for part in torch.argsort(lengths, stable=True).chunk(groups) if len(part)]
-    found = tuple(_find_group(lengths[part], starts[part]) for part in texts)
+    found = tuple(find_group(lengths[part], starts[part], part) for part in texts)
     rows = torch.cat([one.inside[one.places] for one in found])
     return Packing(found, torch.argsort(rows))
 
 
-def _find_group(lengths: Tensor, starts: Tensor) -> Group:
-    width = int(lengths.max())
+def find_group(lengths: Tensor, starts: Tensor, texts: Tensor) -> Group:
+    """Lay out some texts of a batch, by how many rows each has and where they begin among the packed ones."""
+    width = max(1, int(lengths.max()))
     columns = torch.arange(width, device=lengths.device)
     real = columns < lengths[:, None]
     inside = starts[:, None] + columns * real
     padding = (~real).flatten().nonzero()[:, 0]
     seen = real[:, None, None, :] if len(padding) else None
-    return Group(len(lengths), width, inside.flatten(), real.flatten().nonzero()[:, 0], padding, seen)
+    return Group(texts, len(lengths), width, inside.flatten(), real.flatten().nonzero()[:, 0], padding, seen)
 
 
 def is_worth_it(layout: Layout) -> bool:
@@ -153,28 +190,26 @@ def find_window(config: Mapping[str, Any]) -> str | None:
     return next((name for name in WINDOWS if config.get(name)), None)
 
 
-def run_packed(trunk: nn.Module, inputs: Mapping[str, Any], layout: Layout) -> Tensor:
-    """Run the real rows of a batch as one, [1, T, E], and return the hidden rows where they belong, [B, W, H].
-
-    `inputs` are those of a padded pass, by the names of the trunk's forward.
-    """
-    own = {name: one[layout.real][None] if isinstance(one, Tensor) else one for name, one in inputs.items()}
-    with packing_attention(trunk, find_packing(layout)):
-        rows = trunk(**own | {"attention_mask": None}).last_hidden_state[0]
-    hidden = rows.new_zeros(*layout.real.shape, rows.shape[-1])
-    return hidden.masked_scatter(layout.real[:, :, None], rows)
-
-
 @contextmanager
 def packing_attention(trunk: nn.Module, packing: Packing) -> Generator[None]:
     """Let the attention of a trunk read packed rows while its forward pass runs."""
     config: Any = cast(Any, trunk).config
-    before, token = config._attn_implementation, _CURRENT.set(packing)
+    before = config._attn_implementation
     config._attn_implementation = register()
+    try:
+        with answering(packing):
+            yield
+    finally:
+        config._attn_implementation = before
+
+
+@contextmanager
+def answering(attention: Attention) -> Generator[None]:
+    """Let one kind of attention answer inside."""
+    token = _CURRENT.set(attention)
     try:
         yield
     finally:
-        config._attn_implementation = before
         _CURRENT.reset(token)
 
 
@@ -191,16 +226,9 @@ def attend(
 ) -> tuple[Tensor, None]:
     """Attend within each text of packed rows: query, key and value [1, H, T, D] to [1, T, H, D]."""
     assert attention_mask is None, "an attention without a mask function gets no mask"  # noqa: S101
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-    packing = _CURRENT.get()
-    assert packing is not None, "packed attention outside of a packed pass"  # noqa: S101
-    # Texts stand at the left, so where a row looks at earlier ones alone, none of them is padding.
+    attention = _CURRENT.get()
+    assert attention is not None, "packed attention outside of a packed pass"  # noqa: S101
     causal = how.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
-    rows = zip(packing.spread(query), packing.spread(key), packing.spread(value), packing.groups, strict=True)
-    found = [
-        sdpa_attention_forward(module, asking, asked, given, None if causal else one.real, **how)[0]
-        for asking, asked, given, one in rows
-    ]
-    return packing.gather(found), None  # as the interface asks: rows before heads
+    asked = Asked(module, query, key, value, causal, how)
+    return attention.attend(asked), None  # as the interface asks: rows before heads

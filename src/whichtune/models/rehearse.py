@@ -56,6 +56,25 @@ def why_padded(backbone: Backbone) -> str | None:
     return None
 
 
+def why_wide(backbone: Backbone) -> str | None:
+    """Say why the last block runs for all rows of a trunk without padding; None where it gives the same for some."""
+    if backbone.anatomy.runs > 1:
+        return "its last block is its first one, too"
+    texts = choose_texts(backbone)
+    with torch.no_grad():
+        expected = _run(backbone, texts, "right", rowwise=True)
+        for step in (LONG_ROWS, 3):  # the first row of each text, as heads read it, and several
+            try:
+                found = _run(replace(backbone, narrows=True), texts, "right", rowwise=True, step=step)
+            except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
+                return f"its last block cannot be broken off ({type(error).__name__})"
+            pairs = zip(expected, found, strict=True)
+            away = max(_measure(own[::step], ours[::step], spread=own) for own, ours in pairs)
+            if not away <= TOLERANCE[found[0].dtype]:
+                return f"its rows would differ by {away:.1e} of their standard deviation"
+    return None
+
+
 def choose_texts(backbone: Backbone) -> list[Tensor]:
     """Return token ids of a few rows, of half as many, and of many."""
     few = choose_ids(backbone.trunk)[0]
@@ -64,8 +83,10 @@ def choose_texts(backbone: Backbone) -> list[Tensor]:
     return [few, few[: max(1, len(few) // 2)], few[places * places % len(few)]]
 
 
-def _run(backbone: Backbone, texts: list[Tensor], side: Side, *, rowwise: bool = False) -> list[Tensor]:
-    """Run texts as one batch; return the real rows of each."""
+def _run(
+    backbone: Backbone, texts: list[Tensor], side: Side, *, rowwise: bool = False, step: int | None = None
+) -> list[Tensor]:
+    """Run texts as one batch; return the real rows of each. With a `step`, no row between every so many is wanted."""
     lengths = [len(text) for text in texts]
     encoded = Encoded(
         tokens=torch.cat(texts).numpy(force=True).astype(np.int32),
@@ -73,13 +94,15 @@ def _run(backbone: Backbone, texts: list[Tensor], side: Side, *, rowwise: bool =
         targets=np.full(len(texts), -1),
     )
     batch: Batch = collate(encoded, range(len(texts)), side=side).to(backbone.device)
-    hidden = backbone.run(backbone.embed(batch), batch.layout, batch.segments, rowwise=rowwise)
-    return [rows[real] for rows, real in zip(hidden, batch.layout.real, strict=True)]
+    real = batch.layout.real
+    wanted = None if step is None else real & (batch.layout.positions % step == 0)
+    hidden = backbone.run(backbone.embed(batch), batch.layout, batch.segments, rowwise=rowwise, wanted=wanted)
+    return [rows[own] for rows, own in zip(hidden, real, strict=True)]
 
 
-def _measure(own: Tensor, ours: Tensor) -> float:
-    """Return how far two tensors lie apart, as a share of the first one's standard deviation."""
-    return float((own.float() - ours.float()).abs().max() / own.float().std())
+def _measure(own: Tensor, ours: Tensor, spread: Tensor | None = None) -> float:
+    """Return how far two tensors lie apart, as a share of the standard deviation of the first one, or of `spread`."""
+    return float((own.float() - ours.float()).abs().max() / (own if spread is None else spread).float().std())
 
 
 def _compare(backbone: Backbone, where: str, own: Tensor, ours: Tensor) -> None:

@@ -26,6 +26,9 @@ class EngineSpec(Spec):
     unpad: bool = True
     """Run the real tokens of a batch alone, without padding, where the trunk is proved to give the same rows (T1: the
     same mathematics, rounded otherwise). Probes measure without it."""
+    narrow: bool = True
+    """Run the last block of a trunk for the rows alone that the head reads, where that is proved to give the same (T1);
+    it takes `unpad`. Probes measure without it."""
     reuse_prefix: bool = True
     """Run the blocks below everything that trains once a text, and keep what they make of it (T1)."""
     prefix_bytes: int = Field(default=4_000_000_000, ge=0)
@@ -40,5 +43,5 @@ class EngineSpec(Spec):
     that is faster, a number trains so many together anywhere, `off` trains one after another."""
 
 
-PLAIN = EngineSpec(unpad=False, reuse_prefix=False, dequantize_once=False, pack="off")
+PLAIN = EngineSpec(unpad=False, narrow=False, reuse_prefix=False, dequantize_once=False, pack="off")
 """The plain path: nothing is saved."""

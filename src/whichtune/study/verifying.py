@@ -214,6 +214,7 @@ def _rebuild(record: TrialRecord, study: StudySpec) -> StudySpec:
             "sizes_hold": identity.get("hold", study.sizes_hold),
             "engine": EngineSpec(
                 unpad=bool(record.device.get("unpad")),
+                narrow=bool(record.device.get("narrow")),
                 reuse_prefix=bool(record.device.get("prefix_blocks")),
                 dequantize_once=bool(record.device.get("dequantized")),
             ),

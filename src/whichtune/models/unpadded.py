@@ -1,0 +1,39 @@
+"""One pass over packed rows: from the inputs of a padded pass to hidden rows that stand where they belong."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from whichtune.models.layout import Layout
+from whichtune.models.narrowing import find_questions, narrowing
+from whichtune.models.packing import Packing, find_packing, packing_attention
+
+
+def run_packed(
+    trunk: nn.Module, inputs: Mapping[str, Any], layout: Layout, last: tuple[nn.Module, Tensor] | None = None
+) -> Tensor:
+    """Run the real rows of a batch as one, [1, T, E], and return the hidden rows where they belong, [B, W, H].
+
+    `inputs` are those of a padded pass, by the names of the trunk's forward. `last` is the last block and the rows that
+    are wanted of it, [B, W] bool; the others come back as zeros, as padding does.
+    """
+    own = {name: one[layout.real][None] if isinstance(one, Tensor) else one for name, one in inputs.items()}
+    packing = find_packing(layout)
+    with packing_attention(trunk, packing), _narrowing(packing, layout, last):
+        rows = trunk(**own | {"attention_mask": None}).last_hidden_state[0]
+    hidden = rows.new_zeros(*layout.real.shape, rows.shape[-1])
+    return hidden.masked_scatter(layout.real[:, :, None], rows)
+
+
+@contextmanager
+def _narrowing(packing: Packing, layout: Layout, last: tuple[nn.Module, Tensor] | None) -> Generator[None]:
+    if last is None:
+        yield
+        return
+    block, wanted = last
+    with narrowing(block, find_questions(packing, layout, wanted)):
+        yield
