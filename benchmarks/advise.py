@@ -1,6 +1,6 @@
 """How near `advise` comes: its estimates of small offline twins against the trials and probes that follow.
 
-    python benchmarks/advise.py [--only nli digits] [--threads 1 --clock processor]
+    python benchmarks/advise.py [--only nli digits] [--plain] [--threads 1 --clock processor]
 
 Each twin is advised first and run right after, in processes of their own, with caches that hold its weights and none of
 its features. On a busy machine take one thread and the processor's clock: every process then counts its own time alone.
@@ -35,11 +35,15 @@ QUICK = (
     "execution.device=cpu",
     "measure.probe_steps=3",
     "measure.latency_repeats=1",
-    "engine.unpad=false",  # the plain path is what is estimated
-    "engine.reuse_prefix=false",
-    "engine.dequantize_once=false",
     "engine.pack=off",
 )
+PLAIN = (
+    "engine.unpad=false",
+    "engine.narrow=false",
+    "engine.reuse_prefix=false",
+    "engine.dequantize_once=false",
+)
+"""Without what saves work."""
 STUDIES = {
     "nli": ("small", ("full", "lora", "lora-published", "p-tuning"), ()),
     "tweets": ("small", ("full", "lora", "frozen-features", "last-layers"), ("backbones.whole.keep_blocks=3",)),
@@ -52,12 +56,11 @@ STUDIES = {
 DEFAULT = ("nli", "tweets", "digits", "nli-qlora")
 
 
-def write_study(name, threads, place):
+def write_study(name, threads, place, engine=()):
     """Write the twin with the methods that are taken; return the file."""
     scale, methods, settings = STUDIES[name]
-    study = read_study(
-        TWINS / f"{name}.yaml", scale=scale, overrides=[*QUICK, f"execution.threads={threads}", *settings]
-    )
+    overrides = [*QUICK, *engine, f"execution.threads={threads}", *settings]
+    study = read_study(TWINS / f"{name}.yaml", scale=scale, overrides=overrides)
     taken = {method: study.methods[method] for method in methods}
     backbones = dict(list(study.backbones.items())[:1])
     study = study.model_copy(update={"methods": taken, "backbones": backbones, "scales": {}})
@@ -151,12 +154,13 @@ def main():
     parser.add_argument("--only", nargs="+", choices=STUDIES, default=DEFAULT, help="twins to take")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=("wall", "processor"), default="wall")
+    parser.add_argument("--plain", action="store_true", help="with everything switched off that saves work")
     asked = parser.parse_args()
     found, faults = {}, []
     for name in asked.only:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            study = write_study(name, asked.threads, place)
+            study = write_study(name, asked.threads, place, PLAIN if asked.plain else ())
             settings = {"WHICHTUNE_CACHE": str(make_cache(place)), "OMP_NUM_THREADS": str(asked.threads)}
             settings |= set_clock(place, asked.clock)
             advice = call(["advise", study, "--json"], settings)

@@ -86,15 +86,15 @@ def gauge_speech(speaker: Speaker, prompts: Encoded) -> SpeechRates:
     """Count and time reading and writing on a few beginnings of real prompts."""
     wait = synchroniser(speaker.device) or (lambda: None)
     with modes((), speaker.backbone.trunk), torch.no_grad():
+        several, single = _cut(prompts, *TIMED), _cut(prompts, 1, TIMED[1])
+        base, cell = _weigh_read(speaker, several)  # first: memory that was used before is used again unseen
         counted = [_cut(prompts, rows, width) for rows, width in COUNTED]
         operations = [count_flops(lambda one=one: _read(speaker, one)).forward for one in counted]
         law = fit_law([_shape(one) for one in counted], operations)
         last = read_prompts(speaker, counted[0], [0], Opening(0)).last
         score = count_flops(lambda: score_tokens(speaker.backbone, last)).forward
-        several, single = _cut(prompts, *TIMED), _cut(prompts, 1, TIMED[1])
         rates = [law(_shape(one)) / _time(lambda one=one: _read(speaker, one), wait) for one in (several, single)]
         one, many = (_time_token(speaker, some, wait) for some in (single, several))
-        base, cell = _weigh_read(speaker, several)
     more = max(0.0, many - one) / max(1, len(several) - 1)
     return SpeechRates(law, score, rates[0], rates[1], (one, more), base, cell)
 
@@ -168,13 +168,14 @@ def _time_token(speaker: Speaker, prompts: Encoded, wait: Callable[[], object]) 
 
 
 def _weigh_read(speaker: Speaker, prompts: Encoded) -> tuple[float | None, float | None]:
-    """Return the memory in use, and what reading adds to it, a token."""
+    """Return the memory in use, and what reading adds to it, and writing on, a token."""
     meter, _ = choose_meter(speaker.device)
     if meter is None:
         return None, None
     meter.reset()
     before = read_rss().value if speaker.device.type == "cpu" else meter.read()
-    _read(speaker, prompts)
+    writer = Writer(speaker, read_prompts(speaker, prompts, range(len(prompts)), Opening(0)))
+    writer.write()  # what was read is copied once to append to it
     after = meter.read()
     if before is None or after is None:
         return None, None

@@ -25,8 +25,9 @@ def run_packed(
     packing = find_packing(layout)
     with packing_attention(trunk, packing), _narrowing(packing, layout, last):
         rows = trunk(**own | {"attention_mask": None}).last_hidden_state[0]
-    hidden = rows.new_zeros(*layout.real.shape, rows.shape[-1])
-    return hidden.masked_scatter(layout.real[:, :, None], rows)
+    places = layout.real.flatten().nonzero()[:, 0]
+    hidden = rows.new_zeros(layout.real.numel(), rows.shape[-1]).index_copy(0, places, rows)
+    return hidden.view(*layout.real.shape, -1)
 
 
 @contextmanager
