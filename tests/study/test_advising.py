@@ -108,6 +108,25 @@ def test_every_candidate_is_estimated(texts):
     assert [one.candidate for one in advice.bases] == ["lora[rank=2]@bert"]
 
 
+def test_blocks_that_run_once_a_text_are_paid_once(table, advised, cache_folder):
+    found = []
+    for reused in (True, False):
+        methods = {"last": {"kind": "last-layers"}, "other": {"kind": "last-layers", "learning_rate": 1e-4}}
+        advice = advised(make_study(table, methods=methods, engine={"reuse_prefix": reused}))
+        one, other = (by_name(advice)[f"{name}@bert"].estimate for name in methods)
+        assert one.shares == other.shares
+        found.append(one)
+    kept, plain = found
+    assert plain.shares is None
+    assert plain.shared_seconds.value is None
+    assert kept.shares == "bert, 1 blocks"
+    assert kept.shared_seconds.value > 0
+    assert "its frozen blocks, the first 1, run once a text" in kept.notes
+    assert kept.operations.value == plain.operations.value, "a probe runs the whole trunk"
+    assert plain.training_seconds.value == pytest.approx(plain.steps * plain.step_seconds.value, rel=0.1)
+    assert kept.training_seconds.value < 0.95 * kept.steps * kept.step_seconds.value
+
+
 def test_what_makes_no_sense_is_told_and_comes_last(texts):
     advice, _ = texts
     last = advice.candidates[-1]

@@ -28,6 +28,7 @@ HEAD_SHARE = 0.5
 """Share of a head's training step that predicting a batch with it takes."""
 STOPS = "early stopping may end a training before: these are all of its steps"
 PASSES_ONCE = "its trunk passes every row once, and the head trains on what is kept"
+RUN_ONCE = "its frozen blocks, the first {}, run once a text"
 Passings = dict[str, dict[Role | None, Passing]]
 
 
@@ -43,6 +44,16 @@ class Ground:
     speech: SpeechRates | None = None
     passings: Passings = field(default_factory=dict)
     """Pooling to what a pass of the trunk needs, once it is known."""
+    kept_blocks: int = 0
+    """First blocks whose rows are kept, and that run once a text for all trials."""
+
+    @property
+    def kept_share(self) -> float:
+        """Share of the trunk that is not run again."""
+        if not self.kept_blocks:
+            return 0.0
+        assert not isinstance(self.trial.assembly.backbone, Pair)  # noqa: S101 - nothing is kept of a pair
+        return self.kept_blocks / len(self.trial.assembly.backbone.blocks)
 
     @property
     def trained(self) -> int:
@@ -64,7 +75,8 @@ def estimate_tuner(ground: Ground, estimate: Estimate, *, head_alone: bool) -> N
     seconds = sum(estimate_step(laws, step, rates, ground.trained) for step in steps)
     operations = sum(laws.forward.total(step) + laws.backward.total(step) for step in steps)
     estimate.steps = plan.total
-    estimate.training_seconds = Figure(value=seconds * times)
+    saved = ground.kept_share * sum(laws.forward.total(step) for step in steps) / rates.forward
+    estimate.training_seconds = Figure(value=(seconds - saved) * times)
     estimate.step_seconds = Figure(value=seconds / len(steps))
     estimate.operations = Figure(value=operations * times)
     _weigh(ground, estimate, [batch for step in steps for batch in step])
@@ -106,8 +118,13 @@ def _answer_rows(ground: Ground, estimate: Estimate, validations: int) -> None:
     """Estimate forward passes over whole splits."""
     size, laws, rates = ground.trial.evaluation_batch, ground.laws, ground.rates
     took = {split: laws.answering.total(list_evaluation(rows, size)) for split, rows in ground.encoded.items()}
-    estimate.validation_seconds = Figure(value=validations * took["validation"] / rates.predicting)
-    estimate.test_seconds = Figure(value=took["test"] / rates.predicting)
+    share = 1 - ground.kept_share
+    estimate.validation_seconds = Figure(value=validations * share * took["validation"] / rates.predicting)
+    estimate.test_seconds = Figure(value=share * took["test"] / rates.predicting)
+    if ground.kept_blocks:
+        estimate.shared_seconds = Figure(value=ground.kept_share * sum(took.values()) / rates.predicting)
+        estimate.shares = f"{ground.basis.backbone}, {ground.kept_blocks} blocks"
+        estimate.notes.append(RUN_ONCE.format(ground.kept_blocks))
     one = laws.answering(shape_rows(ground.encoded["test"], _middle(ground.encoded["test"])))
     estimate.answer_seconds = Figure(value=one / rates.alone)
     estimate.answer_operations = Figure(value=one)

@@ -32,8 +32,9 @@ from whichtune.engine.gauging_answers import SpeechRates, gauge_speech
 from whichtune.engine.latencies import LEAST_REPEATS, MOST_WRITTEN
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.prefix import frozen_prefix
+from whichtune.engine.prefix_cache import count_replayed
 from whichtune.engine.speaking import Speaker
-from whichtune.engine.trial import count_assembly
+from whichtune.engine.trial import TunerTrial, count_assembly
 from whichtune.engine.writing import require_words_fit
 from whichtune.errors import InputError, TrialError, UnsupportedError
 from whichtune.fetch.atomic import write_text
@@ -247,11 +248,18 @@ def _estimate(state: _Gauge, sketch: _Sketch, rates: Rates) -> None:
     trial = assemble_trial(state.shared, sketch.planned)
     try:
         laws = sketch.laws or count_laws(trial)
-        ground = Ground(state.shared, trial, laws, rates, state.basis, state.speech, state.passings)
+        kept = 0 if sketch.head_alone or not state.shared.study.engine.reuse_prefix else _count_kept(trial)
+        ground = Ground(state.shared, trial, laws, rates, state.basis, state.speech, state.passings, kept)
         estimate_tuner(ground, sketch.estimate, head_alone=sketch.head_alone)
         sketch.estimate.rests = "theory" if sketch.laws is None else "measured"
     finally:
         trial.assembly.attachment.detach()
+
+
+def _count_kept(trial: TunerTrial) -> int:
+    """Count the first blocks whose rows are kept of every split; of one that writes, training rows alone would be."""
+    texts = all(isinstance(rows, Encoded) for rows in trial.material.encoded.values())
+    return count_replayed(trial.assembly) if texts and not trial.material.task.head().tokens else 0
 
 
 def _listen(state: _Gauge, planned: Planned) -> SpeechRates:
