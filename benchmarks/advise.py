@@ -70,11 +70,11 @@ def write_study(name, threads, place, engine=()):
 
 
 def make_cache(place):
-    """Return a cache with links to all that is fetched, and without any features."""
+    """Return a cache with links to all that is fetched, and without any features or rows of frozen blocks."""
     cache = place / "cache"
     cache.mkdir()
     for entry in cache_root().iterdir():
-        if entry.name != "embeddings":
+        if entry.name not in ("embeddings", "prefixes"):
             (cache / entry.name).symlink_to(entry)
     return cache
 
