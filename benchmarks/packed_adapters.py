@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from whichtune.bench.alternate import alternate
+from whichtune.bench.studies import LLAMA
 from whichtune.data.examples import DataReport, DataSet, Example
 from whichtune.engine.optimizing import warm_up_optimizer
 from whichtune.engine.pace import Pace
@@ -46,15 +47,6 @@ from whichtune.spec.training import TrainingSpec
 from whichtune.tasks import build_task
 
 OUT = Path(__file__).parent / "out" / "packed_adapters.json"
-LLAMA_8B = {
-    "hidden_size": 4096,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "intermediate_size": 14336,
-    "vocab_size": 128256,
-    "max_position_embeddings": 8192,
-}
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128}
 APART = {"bfloat16": 0.1, "float32": 1e-3}
 """How far apart, of each other, losses may lie after the steps of a round."""
@@ -149,7 +141,7 @@ def read_peak(device: torch.device) -> int | None:
 
 
 def load(asked: argparse.Namespace) -> Backbone:
-    config = TINY if asked.tiny else LLAMA_8B
+    config = TINY if asked.tiny else LLAMA
     spec = RandomBackbone(kind="random", family="llama", config=config)
     backbone = load_backbone(spec, LoadRequest(dtype="float32" if asked.tiny else "bfloat16", unpad=True))
     backbone.trunk.to("cpu" if asked.tiny else "cuda")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from whichtune.bench.peer import Job
+from whichtune.measure.device import synchroniser
 from whichtune.models.backbone import Backbone
 from whichtune.spec.methods import FrozenFeaturesSpec, FullSpec, LastLayersSpec
 from whichtune.spec.soft_prompts import PromptTuningSpec
@@ -40,19 +41,14 @@ def measure_rate(device: torch.device, dtype: torch.dtype = torch.float32) -> fl
     """Return operations a second of a product of two square matrices, the best of many."""
     side = SIDE if device.type == "cpu" else CARD_SIDE
     first, second = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    best = float("inf")
+    best, wait = float("inf"), synchroniser(device) or (lambda: None)
     for _ in range(REPEATS):
-        _wait(device)
+        wait()
         start = time.perf_counter()
         torch.mm(first, second)
-        _wait(device)
+        wait()
         best = min(best, time.perf_counter() - start)
     return 2 * side**3 / best
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def count_weights(backbone: Backbone) -> int:

@@ -31,7 +31,7 @@ TIMED: tuple[tuple[type[Any], str], ...] = (
 class Passes:
     """Seconds inside passes, losses included."""
 
-    wait: Callable[[], object] | None
+    wait: Callable[[], object]
     seconds: float = 0.0
     depth: int = 0
 
@@ -42,26 +42,22 @@ class Passes:
         def timed(*given: Any, **named: Any) -> Any:
             if self.depth:
                 return run(*given, **named)
-            self._wait()
+            self.wait()
             self.depth, start = 1, time.perf_counter()
             try:
                 return run(*given, **named)
             finally:
-                self._wait()
+                self.wait()
                 self.seconds += time.perf_counter() - start
                 self.depth = 0
 
         return timed
 
-    def _wait(self) -> None:
-        if self.wait is not None:
-            self.wait()
-
 
 @contextmanager
 def timing_passes(device: torch.device) -> Generator[Passes]:
     """Add up the time that passes take inside; the classes are given back as they were."""
-    passes = Passes(synchroniser(device))
+    passes = Passes(synchroniser(device) or (lambda: None))
     before = [(owner, name, getattr(owner, name)) for owner, name in TIMED]
     try:
         for owner, name, run in before:
