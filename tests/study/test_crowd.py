@@ -88,8 +88,11 @@ def hiring(monkeypatch, tmp_path):
     return make
 
 
-def make_jobs(names):
-    planned = [SimpleNamespace(backbone=None if name == "-" else name, place=place) for place, name in enumerate(names)]
+def make_jobs(names, candidates=None):
+    planned = [
+        SimpleNamespace(backbone=None if name == "-" else name, place=place, candidate=candidate)
+        for place, (name, candidate) in enumerate(zip(names, candidates or names, strict=True))
+    ]
     return [Job(one, {"place": place}, place, len(names)) for place, one in enumerate(planned)]
 
 
@@ -102,6 +105,27 @@ def test_a_worker_keeps_its_backbone_as_long_as_there_is_work_on_it(hiring):
     assert (first[0], second[0]) == ("X", "Y")
     assert sum(a != b for own in (first, second) for a, b in pairwise(own)) <= 2
     assert len(first) + len(second) == 8
+
+
+def test_no_two_workers_begin_a_candidate_at_the_same_time_where_another_waits(hiring):
+    begun, others_are_over = [], threading.Event()
+
+    def act(staff, setup, pipe):
+        pipe.send(Ready())
+        with suppress(EOFError):
+            while not isinstance(order := pipe.recv(), End):
+                for job in order.jobs:
+                    begun.append(job.planned.candidate)
+                    if begun.count("b") == 2:
+                        others_are_over.set()
+                    if job.planned.candidate == "a":
+                        others_are_over.wait(10)
+                    pipe.send(Done(job.place, "record"))
+
+    hands, _ = hiring(act)
+    assert len(list(hands.run(make_jobs("XXXXX", "aaabb")))) == 5
+    hands.close()
+    assert sorted(begun[:3]) == ["a", "b", "b"], "while the first `a` runs, the other worker takes what does not wait for it"
 
 
 def test_no_more_workers_are_started_than_there_are_trials(hiring):

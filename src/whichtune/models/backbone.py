@@ -189,8 +189,9 @@ class Backbone:
             return self._run_image(embedded)
         if "inputs_embeds" not in self._takes:
             return self._run_tower(embedded, layout)
-        few = wanted if wanted is not None and self.narrows and is_narrow(layout, wanted) else None
-        packed, inputs = rowwise and self.packs(layout, wanted), self._name_inputs(embedded, layout, segments)
+        few = wanted if rowwise and self._narrows_to(layout, wanted) else None
+        packed = few is not None or (rowwise and self.unpads and is_worth_it(layout))
+        inputs = self._name_inputs(embedded, layout, segments)
         known = nullcontext() if prefix is None else replaying(self.blocks, prefix.pack(layout) if packed else prefix)
         with known:
             if not packed:
@@ -199,8 +200,10 @@ class Backbone:
 
     def packs(self, layout: Layout, wanted: Tensor | None = None) -> bool:
         """Tell whether a pass in which nothing but attention looks beyond a row leaves the padding of a batch out."""
-        few = self.narrows and wanted is not None and is_narrow(layout, wanted)
-        return self.unpads and (few or is_worth_it(layout))
+        return self._narrows_to(layout, wanted) or (self.unpads and is_worth_it(layout))
+
+    def _narrows_to(self, layout: Layout, wanted: Tensor | None) -> bool:
+        return self.narrows and wanted is not None and is_narrow(layout, wanted)
 
     def _name_inputs(self, embedded: Tensor, layout: Layout, segments: Tensor | None) -> dict[str, Any]:
         """Return what the trunk's forward takes, by its names."""

@@ -45,7 +45,8 @@ def find_chosen() -> Chosen | None:
 
 def is_narrow(layout: Layout, wanted: Tensor) -> bool:
     """Tell whether few enough rows are wanted for the others to be left out."""
-    return bool(wanted.any()) and int(wanted.sum()) <= MOST_WANTED * int(layout.real.sum())
+    few, all_rows = torch.stack([wanted.sum(), layout.real.sum()]).tolist()  # one look at the device
+    return 0 < few <= MOST_WANTED * all_rows
 
 
 @dataclass(frozen=True)

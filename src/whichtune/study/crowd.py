@@ -37,6 +37,8 @@ class Crowd:
     stillborn: int = 0
     """Workers in a row that died before they were ready."""
     queue: list[Job] = field(default_factory=list)
+    tried: set[str] = field(default_factory=set)
+    """Candidates of which a trial is over: what it keeps for the next ones (features, frozen rows) is there."""
 
     @property
     def together(self) -> int:
@@ -102,14 +104,16 @@ class Crowd:
             worker.bury()
 
     def _choose(self, worker: Worker) -> Job:
-        """Choose what needs no other backbone, else what nobody has loaded, else the first."""
-        loads = [self._load(job.planned) for job in self.queue]
+        """Choose what needs no other backbone, else what nobody has loaded, else the first.
+
+        Among those a trial comes later whose candidate another worker runs for the first time: it would wait for it.
+        """
         taken = {one.load for one in self.workers}
-        for fits in (lambda load: load in (worker.load, None), lambda load: load not in taken):
-            for job, load in zip(self.queue, loads, strict=True):
-                if fits(load):
-                    return job
-        return self.queue[0]
+        loads = [(job, self._load(job.planned)) for job in self.queue]
+        ways = (lambda load: load in (worker.load, None), lambda load: load not in taken, lambda _: True)
+        fitting = next(some for fits in ways if (some := [job for job, load in loads if fits(load)]))
+        begun = {job.planned.candidate for one in self.workers for job in one.jobs.values()} - self.tried
+        return next((job for job in fitting if job.planned.candidate not in begun), fitting[0])
 
     def _load(self, planned: Planned) -> Load:
         return None if planned.backbone is None else (planned.backbone, self.desk.request(planned))
@@ -136,6 +140,7 @@ class Crowd:
             self.watcher.on_note(report.text)
         elif isinstance(report, Done):
             job = worker.jobs.pop(report.place)
+            self.tried.add(job.planned.candidate)
             self._turn(job)
             yield job, report.record
         elif isinstance(report, Stepped | Validated):
