@@ -141,3 +141,9 @@ def check(number, score):
 def test_curves(again, expected):
     found = compare_curves([step(1), step(2), check(2, 0.5)], again, TOLERANCE)
     assert [(one.name, one.noise) for one in found] == expected
+
+
+def test_a_validation_may_move_where_a_pass_was_shared_though_no_loss_shows_it():
+    found = compare_curves([step(1), check(1, 0.5)], [step(1), check(1, 0.6)], TOLERANCE, shared=True)
+    assert found
+    assert all(one.noise for one in found)

@@ -125,7 +125,7 @@ def test_no_two_workers_begin_a_candidate_at_the_same_time_where_another_waits(h
     hands, _ = hiring(act)
     assert len(list(hands.run(make_jobs("XXXXX", "aaabb")))) == 5
     hands.close()
-    assert sorted(begun[:3]) == ["a", "b", "b"], "while the first `a` runs, the other worker takes what does not wait for it"
+    assert sorted(begun[:3]) == ["a", "b", "b"], "nobody waits for the first of the others"
 
 
 def test_no_more_workers_are_started_than_there_are_trials(hiring):

@@ -75,8 +75,11 @@ def compare_predictions(
     return [one for split in recorded for one in _compare_split(recorded[split], again[split], tolerance)]
 
 
-def compare_curves(recorded: Lines, again: Lines, tolerance: float) -> list[Difference]:
-    """List what differs in the learning curves: losses, gradient norms and rates by step, scores by validation."""
+def compare_curves(recorded: Lines, again: Lines, tolerance: float, *, shared: bool = False) -> list[Difference]:
+    """List what differs in the learning curves: losses, gradient norms and rates by step, scores by validation.
+
+    `shared` says that a pass was shared with other trials: weights are rounded otherwise where no loss shows it.
+    """
     places = [[(line.get("step"), "loss" in line) for line in lines] for lines in (recorded, again)]
     if places[0] != places[1]:
         return [given("curve", "lines", f"{len(recorded)} lines", f"{len(again)} lines")]
@@ -84,7 +87,7 @@ def compare_curves(recorded: Lines, again: Lines, tolerance: float) -> list[Diff
     for name in ("loss", "gradient_norm"):
         pair = [np.array([_number(line[name]) for line in lines if name in line]) for lines in (recorded, again)]
         found += _compare_numbers("curve", name, (pair[0], pair[1]), tolerance)
-    moved = any(one.kind == "number" for one in found)
+    moved = shared or any(one.kind == "number" for one in found)
     checks = [_checks(lines) for lines in (recorded, again)]
     return found + list(compare_results("curve", checks[0], checks[1], moved=moved))
 

@@ -316,7 +316,8 @@ def _compare(case: _Case, folder: TrialFolder, again: TrialRecord, task: Task, c
     made.agreement = share_agreement(first, second)
     tables = compare_predictions(first, second, made.tolerance)
     lines = [list(read_lines(one.curve)) for one in (case.folder, folder)]
-    curve = compare_curves(lines[0], lines[1], made.tolerance)
+    shared = bool(record.device.get("pack_together"))
+    curve = compare_curves(lines[0], lines[1], made.tolerance, shared=shared)
     moved = moved_splits(tables)
     made.compared = ["predictions", *["curve"] * folder.curve.is_file(), "counts", "scores"]
     made.differences = [*tables, *curve, *compare_counts(record, again), *compare_scores(record, again, moved)]
@@ -324,8 +325,7 @@ def _compare(case: _Case, folder: TrialFolder, again: TrialRecord, task: Task, c
         made.differences += _rescore(record, split, first[split], task)
     if (folder.adapter / "adapter.safetensors").is_file():
         made.compared.append("trained tensors")
-        moves = bool(curve) or bool(record.device.get("pack_together"))
-        made.differences += _compare_tensors(case.folder.adapter, folder.adapter, moved=moves)
+        made.differences += _compare_tensors(case.folder.adapter, folder.adapter, moved=bool(curve) or shared)
     if not made.differences:
         made.outcome = "equal"
     elif all(one.noise for one in made.differences):
