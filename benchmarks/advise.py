@@ -20,6 +20,7 @@ from statistics import median
 
 from whichtune.fetch.cache import cache_root
 from whichtune.records.folder import find_study
+from whichtune.spec.engine import PLAIN
 from whichtune.spec.read import read_study
 from whichtune.spec.write import dump_study
 
@@ -37,13 +38,6 @@ QUICK = (
     "measure.latency_repeats=1",
     "engine.pack=off",
 )
-PLAIN = (
-    "engine.unpad=false",
-    "engine.narrow=false",
-    "engine.reuse_prefix=false",
-    "engine.dequantize_once=false",
-)
-"""Without what saves work."""
 STUDIES = {
     "nli": ("small", ("full", "lora", "lora-published", "p-tuning"), ()),
     "tweets": ("small", ("full", "lora", "frozen-features", "last-layers"), ("backbones.whole.keep_blocks=3",)),
@@ -56,14 +50,15 @@ STUDIES = {
 DEFAULT = ("nli", "tweets", "digits", "nli-qlora")
 
 
-def write_study(name, threads, place, engine=()):
+def write_study(name, threads, place, *, plain=False):
     """Write the twin with the methods that are taken; return the file."""
     scale, methods, settings = STUDIES[name]
-    overrides = [*QUICK, *engine, f"execution.threads={threads}", *settings]
+    overrides = [*QUICK, f"execution.threads={threads}", *settings]
     study = read_study(TWINS / f"{name}.yaml", scale=scale, overrides=overrides)
     taken = {method: study.methods[method] for method in methods}
     backbones = dict(list(study.backbones.items())[:1])
     study = study.model_copy(update={"methods": taken, "backbones": backbones, "scales": {}})
+    study = study.model_copy(update={"engine": PLAIN}) if plain else study
     path = place / f"{name}.yaml"
     path.write_text(dump_study(study, {}), encoding="utf-8")
     return path
@@ -160,7 +155,7 @@ def main():
     for name in asked.only:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            study = write_study(name, asked.threads, place, PLAIN if asked.plain else ())
+            study = write_study(name, asked.threads, place, plain=asked.plain)
             settings = {"WHICHTUNE_CACHE": str(make_cache(place)), "OMP_NUM_THREADS": str(asked.threads)}
             settings |= set_clock(place, asked.clock)
             advice = call(["advise", study, "--json"], settings)

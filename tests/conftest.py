@@ -94,6 +94,18 @@ def tiny_trial(tiny_data, tiny_task, cache_folder):
     return make
 
 
+@pytest.fixture
+def count_calls(monkeypatch):
+    """Wrap a function of a module, and return a list that grows by one each time it is called."""
+
+    def wrap(module, name):
+        calls, own = [], getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given: calls.append(1) or own(*given))
+        return calls
+
+    return wrap
+
+
 SHORT = {"template": {"query": "{{ text }} =>", "stop": []}}
 """A prompt that is little more than its row, for models of 128 positions."""
 

@@ -33,16 +33,9 @@ class Losses(list):
 
 
 @pytest.fixture
-def packed_passes(monkeypatch):
+def packed_passes(count_calls):
     """Count the passes without padding."""
-    calls, own = [], backbones.run_packed
-
-    def run(*given):
-        calls.append(1)
-        return own(*given)
-
-    monkeypatch.setattr(backbones, "run_packed", run)
-    return calls
+    return count_calls(backbones, "run_packed")
 
 
 @pytest.fixture(params=[False, True], ids=["whole blocks", "last block narrow"])

@@ -44,16 +44,9 @@ def choose(layout, way):
 
 
 @pytest.fixture
-def narrow_passes(monkeypatch):
+def narrow_passes(count_calls):
     """Count the blocks that are narrowed."""
-    calls, own = [], unpadded.narrowing
-
-    def narrow(*given):
-        calls.append(1)
-        return own(*given)
-
-    monkeypatch.setattr(unpadded, "narrowing", narrow)
-    return calls
+    return count_calls(unpadded, "narrowing")
 
 
 @pytest.mark.parametrize("side", ["right", "left"])

@@ -57,13 +57,17 @@ def rows_of(backbone):
         return backbone.run(backbone.embed(batch), batch.layout, batch.segments)[batch.layout.real]
 
 
-def test_weights_become_the_nearest_level_of_their_block():
-    weight = torch.linspace(-2, 1.5, 6 * 64).reshape(6, 64)
+@pytest.mark.parametrize("shape", [(6, 64), (12, 32), (4, 96), (8, 80), (7, 10), (3, 47)])
+def test_weights_become_the_nearest_level_of_their_block(shape):
+    weight = torch.linspace(-2, 1.5, shape[0] * shape[1]).reshape(shape)
     four = FourBitLinear(weight, None, Quantization(double=False))
-    levels = torch.tensor(LEVELS) * weight.abs().amax(dim=1)[:, None, None]
-    nearest = (weight[:, :, None] - levels).abs().argmin(dim=2, keepdim=True)
-    expected = levels.expand(6, 64, 16).gather(2, nearest)[:, :, 0]
-    assert torch.allclose(four.dequantize().weight, expected, atol=2e-6)
+    blocks = functional.pad(weight.flatten(), (0, -weight.numel() % 64)).view(-1, 64)
+    levels = torch.tensor(LEVELS) * blocks.abs().amax(dim=1)[:, None, None]
+    nearest = (blocks[:, :, None] - levels).abs().argmin(dim=2, keepdim=True)
+    expected = levels.expand(len(blocks), 64, 16).gather(2, nearest).flatten()[: weight.numel()].view(shape)
+    assert torch.allclose(four.dequantize().weight, expected, atol=2e-6), "blocks may end within a row"
+    rows = torch.randn(3, shape[1])
+    assert torch.allclose(four(rows), rows @ expected.T, atol=1e-4)
 
 
 @pytest.mark.parametrize("out, width", [(12, 32), (33, 47), (7, 64)])
@@ -194,7 +198,7 @@ def test_without_the_package_the_trunk_stays_plain(monkeypatch):
 def test_a_product_that_fails_is_told(monkeypatch):
     import bitsandbytes
 
-    _, four = make()
+    _, four = make(width=64)
     assert why_no_product(four) is None
 
     def refuse(*_, **__):

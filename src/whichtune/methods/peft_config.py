@@ -18,6 +18,7 @@ from whichtune.layers.masks import StepKey
 from whichtune.methods.peft_table import KNOWN, OWN, REFUSED, STARTS_REFUSED, Place
 from whichtune.methods.targets import GROUPS
 from whichtune.models.backbone import Backbone
+from whichtune.models.quiet import silence_four_bit
 from whichtune.spec.peft import PeftSpec
 
 HARMLESS = (
@@ -35,7 +36,8 @@ TARGET_FIELDS = ("target_modules", "exclude_modules", "feedforward_modules")
 def load_peft() -> Any:
     """Import PEFT, or say how to install it."""
     try:
-        import peft
+        with silence_four_bit():
+            import peft
     except ImportError as error:
         remedy = "pip install 'whichtune[peft]'"
         raise InputError("method peft: Hugging Face PEFT is not installed", remedy=remedy) from error

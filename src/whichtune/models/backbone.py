@@ -182,8 +182,8 @@ class Backbone:
         images that pass as maps the hidden rows are the places of the last map. `rowwise` says that whatever stands in
         the trunk beside its own parts treats rows one by one: the padding may then be left out (`models/packing.py`),
         and its rows come back as zeros. `prefix` is what the first blocks make of the batch: they do not run again.
-        `wanted`, [B, W] bool, are the real rows that are looked at: what comes back in
-        the place of others means nothing.
+        `wanted`, [B, W] bool, are the real rows that are looked at: what comes back in the place of
+        others means nothing.
         """
         if self.anatomy.reads == "image":
             return self._run_image(embedded)

@@ -58,9 +58,16 @@ class Questions:
     """Where the asking rows of each group of texts stand."""
     order: Tensor
     """[T'] int64: of each asking row, its place among those of all groups."""
-    seen: tuple[Tensor, ...]
-    """[B, 1, Q, W] bool of each group: what each row looks at where it sees itself and earlier ones alone."""
+    firsts: Tensor
+    """[B] int64: where each text begins among the packed rows."""
     chosen: Chosen
+
+    def look_back(self, index: int) -> Tensor:
+        """Return what each row of a group may look at where it sees itself and earlier ones alone, [B, 1, Q, W]."""
+        group, asked = self.groups[index], self.packing.groups[index]
+        own = self.chosen.places[group.inside].view(group.batch, group.width) - self.firsts[asked.texts][:, None]
+        columns = torch.arange(asked.width, device=own.device)
+        return (columns <= own.clamp(min=0)[:, :, None])[:, None]
 
 
 def find_questions(packing: Packing, layout: Layout, wanted: Tensor) -> Questions:
@@ -68,16 +75,10 @@ def find_questions(packing: Packing, layout: Layout, wanted: Tensor) -> Question
     counts, lengths = wanted.sum(dim=1), layout.lengths
     starts, firsts = counts.cumsum(0) - counts, lengths.cumsum(0) - lengths
     places = wanted[layout.real].nonzero()[:, 0]
-    groups, seen = list[Group](), list[Tensor]()
-    for asked in packing.groups:
-        # A text of which no row asks has a place to fill too: any row will do, its answer is not read.
-        group = find_group(counts[asked.texts], starts[asked.texts].clamp(max=len(places) - 1), asked.texts)
-        own = places[group.inside].view(group.batch, group.width) - firsts[asked.texts][:, None]
-        columns = torch.arange(asked.width, device=places.device)
-        groups.append(group)
-        seen.append((columns <= own.clamp(min=0)[:, :, None])[:, None])
+    starts = starts.clamp(max=len(places) - 1)  # a text of which no row asks has a place to fill: any row will do
+    groups = tuple(find_group(counts[one.texts], starts[one.texts], one.texts) for one in packing.groups)
     order = torch.argsort(torch.cat([one.inside[one.places] for one in groups]))
-    return Questions(packing, tuple(groups), order, tuple(seen), Chosen(int(lengths.sum()), places))
+    return Questions(packing, groups, order, firsts, Chosen(int(lengths.sum()), places))
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class _Asking:
         questions = self.questions
         asking, group = questions.groups[index], questions.packing.groups[index]
         query = asking.lay_out(rows).view(asking.batch, asking.width, *rows.shape[1:]).transpose(1, 2)
-        seen = questions.seen[index] if asked.causal else group.real
+        seen = questions.look_back(index) if asked.causal else group.real
         answers = asked.compute(seen, query, self.keys[index], self.values[index])
         return answers.flatten(0, 1).index_select(0, asking.places)
 

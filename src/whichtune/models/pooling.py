@@ -16,7 +16,7 @@ def find_read(anatomy: Anatomy, layout: Layout, pooling: str) -> Tensor:
     """Return the rows that a way of pooling reads, [B, W] bool; `default` is the family's own way."""
     own = pooling == "default"
     way = anatomy.pooling if own else pooling
-    if way == "mean" or (own and anatomy.pooler is not None and anatomy.pooler_reads == "rows"):
+    if way == "mean" or (own and _pools_rows(anatomy)):
         return layout.read
     place = layout.first if way == "first" else layout.last
     return functional.one_hot(place, layout.real.shape[1]).bool()
@@ -24,12 +24,17 @@ def find_read(anatomy: Anatomy, layout: Layout, pooling: str) -> Tensor:
 
 def pool_own(trunk: nn.Module, anatomy: Anatomy, hidden: Tensor, layout: Layout) -> Tensor:
     """Pool as the family does, through the trunk's pooler and into a shared space where there are such: [B, F]."""
-    if anatomy.pooler is not None and anatomy.pooler_reads == "rows":
+    if anatomy.pooler is not None and _pools_rows(anatomy):
         rows = hidden if bool(layout.read.all()) else hidden[layout.read].reshape(len(hidden), -1, hidden.shape[2])
         pooled = trunk.get_submodule(anatomy.pooler)(rows)  # images have equally many rows to read
     else:
         pooled = _pass_pooler(trunk, anatomy, pick(hidden, layout, anatomy.pooling))
     return pooled if anatomy.shared_space is None else trunk.get_submodule(anatomy.shared_space)(pooled)
+
+
+def _pools_rows(anatomy: Anatomy) -> bool:
+    """Tell whether the family's pooler is given all rows, and makes one of them itself."""
+    return anatomy.pooler is not None and anatomy.pooler_reads == "rows"
 
 
 def _pass_pooler(trunk: nn.Module, anatomy: Anatomy, rows: Tensor) -> Tensor:

@@ -12,8 +12,10 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from whichtune.models.anatomy import Anatomy
+from whichtune.models.quiet import silence_four_bit
 from whichtune.models.standing_in import list_blocks
 
 BLOCK = 64
@@ -63,7 +65,8 @@ class FourBitLinear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: nn.Parameter | None, how: Quantization) -> None:
         """Quantize `weight` [out, in]."""
-        from bitsandbytes.functional import quantize_4bit
+        with silence_four_bit():
+            from bitsandbytes.functional import quantize_4bit
 
         super().__init__()
         packed, state = quantize_4bit(
@@ -88,19 +91,37 @@ class FourBitLinear(nn.Module):
         lowered = torch.is_autocast_enabled(rows.device.type)
         kind = torch.get_autocast_dtype(rows.device.type) if lowered else getattr(torch, self.how.compute)
         bias = None if self.bias is None else self.bias.to(kind)
-        product = matmul_4bit(rows.to(kind), self.weight, quant_state=self._state(), bias=bias)
+        if self.straddles:
+            product = cast(Tensor, _Product.apply(rows.to(kind), self))
+            product = product if bias is None else product + bias
+        else:
+            product = matmul_4bit(rows.to(kind), self.weight, quant_state=self._state(), bias=bias)
         return product if lowered else product.to(rows.dtype)
+
+    @property
+    def straddles(self) -> bool:
+        """Whether a row of weights ends within a block, on a CPU.
+
+        There `bitsandbytes` (0.50) takes every row for a row of blocks where the processor has AVX-512, and gives
+        other weights without a word; unpacked as one long row they are right everywhere.
+        """
+        return self.weight.device.type == "cpu" and self.in_features % BLOCK != 0
+
+    def unpack(self) -> Tensor:
+        """Return the weights that the packed ones stand for, [out, in], in float32."""
+        from bitsandbytes.functional import dequantize_4bit
+
+        state = self._state()
+        state.shape = torch.Size([self.weight.logical.numel()])
+        return dequantize_4bit(self.weight.data, quant_state=state).view(self.weight.logical)
 
     def dequantize(self, kind: torch.dtype | None = None) -> nn.Linear:
         """Return the plain linear map that this one stands for, in the type it came in unless another is given.
 
         The bias is shared with it.
         """
-        from bitsandbytes.functional import dequantize_4bit
-
         plain = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
-        weight = dequantize_4bit(self.weight.data, quant_state=self._state())
-        plain.weight = nn.Parameter(weight.to(kind or self.dtype), requires_grad=False)
+        plain.weight = nn.Parameter(self.unpack().to(kind or self.dtype), requires_grad=False)
         plain.bias = cast(nn.Parameter, self.bias)
         return plain.train(self.training)
 
@@ -127,6 +148,22 @@ class FourBitLinear(nn.Module):
             offset=self.offset,
             state2=inner,
         )
+
+
+class _Product(torch.autograd.Function):
+    """rows @ weight.T, the weight unpacked forward and backward and kept in neither."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, module: FourBitLinear) -> Tensor:
+        """Return [..., out] of rows [..., in]."""
+        ctx.module = module
+        return rows @ module.unpack().to(rows.dtype).T
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        """Return the gradient of the rows."""
+        return grad @ ctx.module.unpack().to(grad.dtype), None
 
 
 def quantize_blocks(trunk: nn.Module, anatomy: Anatomy, how: Quantization) -> Anatomy:
@@ -166,7 +203,8 @@ def why_not_quantized(trunk: nn.Module, anatomy: Anatomy) -> str | None:
 def why_no_package() -> str | None:
     """Return why `bitsandbytes` cannot be used here, or None."""
     try:
-        import bitsandbytes  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        with silence_four_bit():
+            import bitsandbytes  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ModuleNotFoundError as error:
         if error.name != "bitsandbytes":
             return f"the package bitsandbytes cannot be loaded here ({error})"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest difference that counts as equal, as a share of the rows' standard deviation."""
 
 
+SIDES: tuple[Side, ...] = ("right", "left")
 LONG_ROWS = 80
 """Rows of the longest text, where the model allows so many: more than one block of attention that works in blocks."""
 
@@ -30,7 +33,7 @@ def rehearse(backbone: Backbone) -> None:
         own = [run_ids(backbone.trunk, ids[None])[0] for ids in texts]
         for ids, expected in zip(texts, own, strict=True):
             _compare(backbone, "without padding", expected, _run(backbone, [ids], "right")[0])
-        for side in ("right", "left"):
+        for side in SIDES:
             for expected, rows in zip(own, _run(backbone, texts, side), strict=True):
                 _compare(backbone, f"with padding on the {side}", expected, rows)
 
@@ -42,17 +45,14 @@ def why_padded(backbone: Backbone) -> str | None:
         return "its rows all have the same length, or it takes token ids alone"
     if window is not None:
         return f"its attention reaches only so far (`{window}`)"
-    texts = choose_texts(backbone)
+    texts, packed = choose_texts(backbone), replace(backbone, unpads=True)
     with torch.no_grad():
         expected = _run(backbone, texts, "right")
-        for side in ("right", "left"):
-            try:
-                found = _run(replace(backbone, unpads=True), texts, side, rowwise=True)
-            except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
-                return f"its attention is not reached that way ({type(error).__name__})"
-            away = max(_measure(own, ours) for own, ours in zip(expected, found, strict=True))
-            if not away <= TOLERANCE[found[0].dtype]:
-                return f"its rows would differ by {away:.1e} of their standard deviation"
+        for side in SIDES:
+            way = partial(_run, packed, texts, side, rowwise=True)
+            reason = _why_other(expected, way, "its attention is not reached that way")
+            if reason is not None:
+                return reason
     return None
 
 
@@ -60,18 +60,29 @@ def why_wide(backbone: Backbone) -> str | None:
     """Say why the last block runs for all rows of a trunk without padding; None where it gives the same for some."""
     if backbone.anatomy.runs > 1:
         return "its last block is its first one, too"
-    texts = choose_texts(backbone)
+    texts, narrow = choose_texts(backbone), replace(backbone, narrows=True)
     with torch.no_grad():
         expected = _run(backbone, texts, "right", rowwise=True)
         for step in (LONG_ROWS, 3):  # the first row of each text, as heads read it, and several
-            try:
-                found = _run(replace(backbone, narrows=True), texts, "right", rowwise=True, step=step)
-            except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
-                return f"its last block cannot be broken off ({type(error).__name__})"
-            pairs = zip(expected, found, strict=True)
-            away = max(_measure(own[::step], ours[::step], spread=own) for own, ours in pairs)
-            if not away <= TOLERANCE[found[0].dtype]:
-                return f"its rows would differ by {away:.1e} of their standard deviation"
+            way = partial(_run, narrow, texts, "right", rowwise=True, step=step)
+            reason = _why_other(expected, way, "its last block cannot be broken off", step)
+            if reason is not None:
+                return reason
+    return None
+
+
+def _why_other(
+    expected: Sequence[Tensor], run: Callable[[], list[Tensor]], unreached: str, step: int = 1
+) -> str | None:
+    """Say how a way of running texts fails, or how far the rows lie apart; None where it gives the same."""
+    try:
+        found = run()
+    except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        return f"{unreached} ({type(error).__name__})"
+    pairs = zip(expected, found, strict=True)
+    away = max(_measure(own[::step], ours[::step], spread=own) for own, ours in pairs)
+    if not away <= TOLERANCE[found[0].dtype]:
+        return f"its rows would differ by {away:.1e} of their standard deviation"
     return None
 
 
