@@ -4,6 +4,7 @@
 
 unpad         LoRA, full fine-tuning and the last layer, random batches of 16, the trunk with padding and without
 narrow        the same, the last block for the rows that the head reads and for all, with `unpad` on both sides
+recompute     the same in batches of 256, rows made again in the backward pass and kept for it, with both of these
 reuse_prefix  the last layer over 5 epochs, the frozen blocks in every step and once a text, with `unpad` on both sides
 dequantize_once  QLoRA, four-bit weights unpacked once a trial and in every product, with `unpad` on both sides
 
@@ -52,7 +53,7 @@ from whichtune.spec.training import TrainingSpec
 from whichtune.tasks import build_task
 
 OUT = Path(__file__).parent / "out" / "engine_switches.json"
-EVALUATION_BATCH = 64
+EVALUATION_BATCH, LARGE_BATCH = 64, 256
 AGREE, APART = 0.995, 1e-4
 METHODS: dict[str, dict[str, Any]] = {
     "lora": {"kind": "lora", "rank": 8, "dropout": 0.0, "learning_rate": 1e-3},
@@ -71,6 +72,7 @@ class Side:
     prefix: bool
     narrow: bool = False
     dequantize: bool = False
+    recompute: bool = False
     losses: list[float] = field(default_factory=list)
     answers: list[str | None] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
@@ -108,7 +110,8 @@ def make_run(
         with tempfile.TemporaryDirectory() as folder:
             start, processor = time.perf_counter(), time.process_time()
             once = Allowance() if side.dequantize else None
-            own = replace(backbone, unpads=side.unpad, narrows=side.narrow, dequantizes=once)
+            ways = {"unpads": side.unpad, "narrows": side.narrow, "spares": side.recompute}
+            own = replace(backbone, dequantizes=once, **ways)
             assembly = build_assembly(own, method, material.task.head(), training.head_dropout, Streams(1))
             try:
                 given = material
@@ -166,9 +169,14 @@ def main() -> int:
     warm_up_optimizer()
     rows = [(f"unpad, {name}", name, Side(True, False), Side(False, False), training) for name in METHODS]
     rows += [(f"narrow, {name}", name, Side(True, False, True), Side(True, False), training) for name in METHODS]
+    large = training.model_copy(update={"batch_size": LARGE_BATCH})
+    rows += [
+        (f"recompute, {name}", name, Side(True, False, True, recompute=True), Side(True, False, True), large)
+        for name in METHODS
+    ]
     long = training.model_copy(update={"epochs": 5.0 * asked.epochs})
     rows.append(("reuse_prefix, last-layers", "last-layers", Side(True, True), Side(True, False), long))
-    rows.append(("all, last-layers", "last-layers", Side(True, True, True), Side(False, False), long))
+    rows.append(("all, last-layers", "last-layers", Side(True, True, True, recompute=True), Side(False, False), long))
     once = Side(True, False, dequantize=True)
     rows.append(("dequantize_once, qlora", "qlora", once, Side(True, False), training))
     rows = [row for row in rows if not asked.only or row[0].split(",")[0] in asked.only]

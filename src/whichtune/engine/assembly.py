@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from whichtune.engine.recomputing import recomputing
+from whichtune.engine.sparing import is_much, sparing
 from whichtune.layers.heads import Head
 from whichtune.measure.modes import holding_modes, modes, wanted_modes
 from whichtune.methods.contracts import Attachment, Inputs, unchanged
@@ -127,8 +128,9 @@ def run_attached(
     `rowwise` says that the method's own parts treat rows one by one.
     """
     rows, layout = inputs(backbone.embed(batch), batch.layout)
-    if not isinstance(batch, Batch):
-        return backbone.run(rows, layout), layout
-    wanted = None if want is None or not backbone.narrows else want(layout)
-    hidden = backbone.run(rows, layout, batch.segments, rowwise=rowwise, prefix=batch.prefix, wanted=wanted)
+    with sparing(backbone.blocks, on=backbone.spares and is_much(rows)):
+        if not isinstance(batch, Batch):
+            return backbone.run(rows, layout), layout
+        wanted = None if want is None or not backbone.narrows else want(layout)
+        hidden = backbone.run(rows, layout, batch.segments, rowwise=rowwise, prefix=batch.prefix, wanted=wanted)
     return hidden, layout

@@ -74,6 +74,7 @@ def request_load(method: MethodSpec, attention: str, reads: Reads = "text", engi
         reads=method.reads or reads,
         unpad=engine.unpad,
         narrow=engine.narrow,
+        spare=engine.recompute,
         dequantize=Allowance(engine.dequantized_bytes) if once else None,
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from whichtune.measure.clock import PeakMeter
 
 PROCESS = Path("/proc/self")
+_open: ContextVar[SavedBytes | None] = ContextVar("saved_bytes", default=None)
 SLACK_BYTES = 64 * 2**20
 """How far above the resident set a freshly reset peak may lie: other threads go on allocating."""
 
@@ -131,19 +133,19 @@ class SavedBytes:
     """Running count of what the operations inside `saved_bytes` keep for the backward pass."""
 
     def __init__(self, states: Iterable[torch.Tensor]) -> None:
-        self._known = {_storage_key(tensor): _weak_storage(tensor) for tensor in states}
+        self._known = {storage_key(tensor): weak_storage(tensor) for tensor in states}
         self._bytes = 0
         self._unknown: str | None = None
 
     def add(self, tensor: torch.Tensor) -> torch.Tensor:
         """Count the tensor's storage unless it was counted or belongs to a state."""
         try:
-            key = _storage_key(tensor)
+            key = storage_key(tensor)
         except (NotImplementedError, RuntimeError):
             self._unknown = f"a tensor without a storage of its own was saved (layout {tensor.layout})"
             return tensor
         if key not in self._known:
-            self._known[key] = _weak_storage(tensor)
+            self._known[key] = weak_storage(tensor)
             self._bytes += tensor.untyped_storage().nbytes()
         return tensor
 
@@ -164,20 +166,32 @@ def saved_bytes(states: Iterable[torch.Tensor]) -> Generator[SavedBytes]:
     from torch.autograd.graph import saved_tensors_hooks
 
     count = SavedBytes(states)
-    with saved_tensors_hooks(count.add, _give_back):
-        yield count
+    token = _open.set(count)
+    try:
+        with saved_tensors_hooks(count.add, _give_back):
+            yield count
+    finally:
+        _open.reset(token)
+
+
+def note_saved(tensor: torch.Tensor) -> None:
+    """Count a tensor that hooks of someone else keep: they stand before those of `saved_bytes`."""
+    count = _open.get()
+    if count is not None:
+        count.add(tensor)
 
 
 def _give_back(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def _storage_key(tensor: torch.Tensor) -> int:
+def storage_key(tensor: torch.Tensor) -> int:
+    """Return the number by which a tensor's storage is known while it lives."""
     return int(tensor.untyped_storage()._cdata)  # pyright: ignore[reportPrivateUsage]
 
 
-def _weak_storage(tensor: torch.Tensor) -> object:
-    """Hold the storage's identity, not its memory: a freed storage's key is then not given to a new one."""
+def weak_storage(tensor: torch.Tensor) -> object:
+    """Hold a storage's identity, not its memory: a freed storage's key is then not given to a new one."""
     from torch.multiprocessing.reductions import StorageWeakRef
 
     return StorageWeakRef(tensor.untyped_storage())

@@ -49,6 +49,8 @@ class LoadRequest:
     """Whether the trunk runs the real tokens of a batch alone, where it is proved to give the same rows."""
     narrow: bool = False
     """Whether the last block runs for the rows alone that are looked at, where that is proved to give the same."""
+    spare: bool = False
+    """Whether a pass keeps for the backward one no rows that can be made again from others that it keeps."""
     dequantize: Allowance | None = None
     """What the plain weights of a quantized trunk may take while a trial runs; nothing when left out."""
 
@@ -77,6 +79,8 @@ class Backbone:
     """Whether `run` may leave padding out."""
     narrows: bool = False
     """Whether `run` may leave out of the last block what is not looked at; of one that may leave padding out."""
+    spares: bool = False
+    """Whether a pass keeps nothing that can be made again from what else it keeps (`engine/sparing.py`)."""
     dequantizes: Allowance | None = None
     """What plain weights may take that stand in for those in four bits while a trial runs; None for nothing."""
 
@@ -182,8 +186,7 @@ class Backbone:
         images that pass as maps the hidden rows are the places of the last map. `rowwise` says that whatever stands in
         the trunk beside its own parts treats rows one by one: the padding may then be left out (`models/packing.py`),
         and its rows come back as zeros. `prefix` is what the first blocks make of the batch: they do not run again.
-        `wanted`, [B, W] bool, are the real rows that are looked at: what comes back in the place of
-        others means nothing.
+        `wanted`, [B, W] bool, are the real rows looked at: what comes back in the place of others means nothing.
         """
         if self.anatomy.reads == "image":
             return self._run_image(embedded)

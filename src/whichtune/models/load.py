@@ -135,7 +135,7 @@ def load_backbone(spec: BackboneSpec, request: LoadRequest) -> Backbone:
         if type(spec) in READS:
             require_reading(f"`{spec.kind}`", READS[type(spec)], request.reads)
         backbone = LOADERS[type(spec)](spec, request)
-        backbone = replace(backbone, dequantizes=request.dequantize)
+        backbone = replace(backbone, dequantizes=request.dequantize, spares=request.spare)
         if isinstance(backbone, Pair):
             return backbone
         backbone = _quantize(backbone, request.quantization)

@@ -29,6 +29,9 @@ class EngineSpec(Spec):
     narrow: bool = True
     """Run the last block of a trunk for the rows alone that the head reads, where that is proved to give the same (T1);
     it takes `unpad`. Probes measure without it."""
+    recompute: bool = True
+    """Keep for the backward pass no output of a norm, an activation or a gate where what it is made of is kept anyway:
+    it is made again (T0). Probes measure without it."""
     reuse_prefix: bool = True
     """Run the blocks below everything that trains once a text, and keep what they make of it (T1)."""
     prefix_bytes: int = Field(default=4_000_000_000, ge=0)
@@ -43,5 +46,5 @@ class EngineSpec(Spec):
     that is faster, a number trains so many together anywhere, `off` trains one after another."""
 
 
-PLAIN = EngineSpec(unpad=False, narrow=False, reuse_prefix=False, dequantize_once=False, pack="off")
+PLAIN = EngineSpec(unpad=False, narrow=False, recompute=False, reuse_prefix=False, dequantize_once=False, pack="off")
 """The plain path: nothing is saved."""

@@ -266,7 +266,7 @@ def load_described(desk: Desk, planned: Planned, record: TrialRecord, material: 
     backbone = desk.shared.load(planned.backbone, desk.request(planned))
     keep_cuts(record, material.data, material.encoded)
     record.traps += [f"backbone: {note}" for note in backbone.notes]
-    record.device |= {"unpad": backbone.unpads, "narrow": backbone.narrows}
+    record.device |= {"unpad": backbone.unpads, "narrow": backbone.narrows, "recompute": backbone.spares}
     return backbone
 
 
