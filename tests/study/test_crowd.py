@@ -246,6 +246,9 @@ class Backwards(OwnHands):
 
     together = 2
 
+    def begin(self, trainings):
+        """Nothing is to be started."""
+
     def run(self, jobs):
         yield from super().run(jobs[::-1])
 

@@ -173,3 +173,13 @@ def test_processes_that_memory_has_no_room_for_are_not_started(timed, monkeypatc
     decided, kept = measure(make_desk(), Open(Pace(1, 2), Pace(2, 1), 6, "a"), None)
     assert (decided.workers, kept) == (1, None)
     assert "memory" in decided.why
+
+
+def test_the_slowest_of_the_first_candidates_is_timed(monkeypatch):
+    taken = {"frozen@b": None, "last@b": ([0.1] * 3, 50), "lora@b": ([0.5, 0.4, 9.0], 20), "full@b": ([7.0], 10)}
+    methods = {"frozen": {"kind": "frozen-features"}, "last": {"kind": "last-layers"}, "lora": {"kind": "lora"}}
+    seen = []
+    monkeypatch.setattr(pace, "_time", lambda desk, planned: seen.append(planned.candidate) or taken[planned.candidate])
+    found = pace._time_alone(make_desk(methods=methods | {"full": {"kind": "full"}}))
+    assert seen == ["frozen@b", "last@b", "lora@b"]
+    assert (found[0].candidate, *found[1:]) == ("lora@b", [0.5, 0.4, 9.0], 20)

@@ -54,10 +54,14 @@ class Crowd:
             for worker, report in self._listen():
                 yield from self._take(worker, report)
 
+    def begin(self, trainings: int) -> None:
+        """Start as many as there is work for, before there is any."""
+        while len(self.workers) < min(self.together, trainings):
+            self._start()
+
     def time_together(self, planned: Planned, steps: int) -> list[float]:
         """Return the seconds of each step that all workers took of one candidate at the same time."""
-        while len(self.workers) < self.together:
-            self._start()
+        self.begin(self.together)
         for worker in self.workers:
             worker.tell(Lay(planned))
             worker.load = self._load(planned)

@@ -30,12 +30,12 @@ MOST_WORKERS = 4
 """Processes that `auto` tries: each holds the backbone once more, and its checking process again."""
 LEAST_TRAININGS = 4
 """With fewer left nothing is measured, and one process runs them."""
-WORTH_SECONDS = 120.0
-"""What the trainings that are left must take in one process before others are started to be measured."""
+WORTH_SECONDS = 90.0
+"""What the steps of the trainings that are left must take in one process before others are started to be measured."""
 LEAST_GAIN = 1.1
 """How many times as fast several processes must be to be taken."""
 MOST_TRIED = 3
-"""Candidates that are tried to be timed: one may make no sense on its backbone."""
+"""Candidates that are timed alone: one may make no sense on its backbone, or train next to nothing."""
 
 
 class Timing(Hands, Protocol):
@@ -206,8 +206,12 @@ def _too_little(desk: Desk, asked: Open, whole: float) -> str:
 
 
 def _time_alone(desk: Desk) -> tuple[Planned, list[float], int] | None:
-    """Return a candidate that trains more than its head, the seconds of some steps, and how many a training has."""
+    """Return the slowest of the first candidates that train more than their head, and its steps.
+
+    These are the seconds of some, and how many a training has.
+    """
     tuners = [one for one in _seeded(desk.shared.study) if family_of(one.method) == "tuner"]
+    timed = list[tuple[Planned, list[float], int]]()
     for planned in tuners[:MOST_TRIED]:
         try:
             found = _time(desk, planned)
@@ -217,8 +221,8 @@ def _time_alone(desk: Desk) -> tuple[Planned, list[float], int] | None:
             desk.shared.drop()
             continue
         if found is not None:
-            return planned, *found
-    return None
+            timed.append((planned, *found))
+    return max(timed, key=lambda one: statistics.median(one[1]), default=None)
 
 
 def _time(desk: Desk, planned: Planned) -> tuple[list[float], int] | None:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from whichtune.study.course import ENDED, Course
 from whichtune.study.crowd import Crowd
 from whichtune.study.execute import Desk, rehearse
 from whichtune.study.hands import Hands, OwnHands
-from whichtune.study.pace import Open, measure, require_cores, settle
+from whichtune.study.pace import Open, Pace, count_trainings, measure, require_cores, settle
 from whichtune.study.plan import Fingerprints, Planned, name_load, plan_study
 from whichtune.study.probes import Probes
 from whichtune.study.prompters import fingerprint_prompts
@@ -132,19 +132,23 @@ def _prepare(desk: Desk, earlier: Mapping[str, Any], watcher: Watcher, stack: Ex
     pace, hands = settle(desk, earlier), None
     held = {name: earlier[name] for name in ("threads",) if name in earlier}
     write_text(folder.spec, dump_study(study, {"device": str(device), **getattr(pace, "decisions", held)}))
+    if isinstance(pace, Pace) and pace.workers > 1:
+        hands = Crowd(replace(desk, threads=pace.threads, workers=pace.workers), watcher)
+        stack.callback(hands.close)
+        hands.begin(count_trainings(desk))  # they load their libraries while this process looks at the input
     known = _fingerprint_all(desk)
     if isinstance(pace, Open):
         watcher.on_note("workers: timing a few steps, in one process and in several")
         with desk.ledger.spending("decide workers"):
             pace, hands = measure(desk, pace, lambda own: Crowd(own, watcher))
+        stack.callback(lambda: None if hands is None else hands.close())
     if pace.why:
         watcher.on_note(f"workers: {pace.workers} ({pace.why})")
     write_text(folder.spec, dump_study(study, {"device": str(device), **pace.decisions}))
     desk.threads, desk.workers = set_threads(pace.threads), pace.workers
-    if pace.workers > 1:
-        found = hands or Crowd(desk, watcher)
-        stack.callback(found.close)
-        return known, found
+    if hands is not None:
+        desk.shared.drop()
+        return known, hands
     if study.execution.check:
         desk.checker = Checker(folder.path, str(device), desk.threads)
         stack.callback(desk.checker.close)
