@@ -105,18 +105,24 @@ def test_all_cores_in_one_process_are_weighed_against_a_share_in_each():
 def test_several_are_taken_where_they_are_faster_and_a_last_round_counts_whole():
     asked = Open(Pace(1, 2), Pace(2, 1), 6, "a")
     told = {"candidate": "lora@b"}
-    assert weigh(asked, told, (1.0, 1.5)).workers == 2
-    assert weigh(asked, told, (1.0, 1.9)).workers == 1
-    assert weigh(Open(Pace(1, 2), Pace(2, 1), 5, "a"), told, (1.0, 1.6)).workers == 1  # three rounds for five
-    chosen = weigh(asked, told, (1.0, 1.5))
+    assert weigh(asked, told, [1.0], [1.5]).workers == 2
+    assert weigh(asked, told, [1.0], [1.95]).workers == 1
+    assert weigh(Open(Pace(1, 2), Pace(2, 1), 5, "a"), told, [1.0], [1.6]).workers == 1  # three rounds for five
+    chosen = weigh(asked, told, [1.0], [1.5])
     assert chosen.measured["times_as_fast"] == pytest.approx(4 / 3, abs=1e-3)
     assert "1.33 times as fast" in chosen.why
+
+
+def test_steps_are_compared_batch_by_batch():
+    asked = Open(Pace(1, 2), Pace(2, 1), 6, "a")
+    chosen = weigh(asked, {"candidate": "lora@b"}, [1.0, 3.0, 1.0, 3.0], [1.5, 4.5, 30.0, 4.5])
+    assert chosen.measured["times_as_fast"] == pytest.approx(4 / 3, abs=1e-3), "one slow step is not the median"
 
 
 def test_a_measurement_is_used_again_until_data_or_machine_are_others():
     desk = make_desk()
     asked = settle(desk, {}, 2)
-    chosen = weigh(asked, {"candidate": "lora@b", "about": asked.about}, (1.0, 1.2))
+    chosen = weigh(asked, {"candidate": "lora@b", "about": asked.about}, [1.0], [1.2])
     again = settle(desk, chosen.decisions, 2)
     assert (again.workers, again.threads, again.why) == (2, 1, "")
     assert again.decisions == chosen.decisions

@@ -123,7 +123,10 @@ def require_packages() -> None:
 
 def _run(asked: Asked, out_dir: Path | None, name: str) -> Report:
     """Run the rows; what is asked for as files is written after every row, so that an interrupt loses one at most."""
-    from whichtune.bench.run import run_bench
+    from whichtune.models.quiet import silence_four_bit
+
+    with silence_four_bit():  # PEFT loads it
+        from whichtune.bench.run import run_bench
     from whichtune.bench.writing import write_report
 
     def keep(report: Report) -> None:

@@ -79,7 +79,8 @@ class _Reduce(torch.autograd.Function):
         ctx.save_for_backward(rows, downs)
         ctx.mask = mask
         kept = rows if mask is None else mask.drop(rows)
-        low = functional.linear(kept.to(downs.dtype), downs)
+        lowered = torch.is_autocast_enabled(rows.device.type)  # then the product itself chooses its type
+        low = functional.linear(kept if lowered else kept.to(downs.dtype), downs)
         return low if mask is None else low.mul_(mask.scale)
 
     @staticmethod

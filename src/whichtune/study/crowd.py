@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ class Crowd:
             self._start()
 
     def time_together(self, planned: Planned, steps: int) -> list[float]:
-        """Return the seconds of each step that all workers took of one candidate at the same time."""
+        """Return the seconds of each step that all workers took of one candidate at the same time, their mean."""
         self.begin(self.together)
         for worker in self.workers:
             worker.tell(Lay(planned))
@@ -68,7 +69,8 @@ class Crowd:
         self._await(Laid)
         for worker in self.workers:
             worker.tell(Go(steps))
-        return [second for report in self._await(Timed) if isinstance(report, Timed) for second in report.seconds]
+        taken = [report.seconds for report in self._await(Timed) if isinstance(report, Timed)]
+        return [statistics.fmean(step) for step in zip(*taken, strict=True)]
 
     def close(self) -> None:
         """End all workers: at once where they rest, as Ctrl-C does where they work."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -32,8 +32,8 @@ LEAST_TRAININGS = 4
 """With fewer left nothing is measured, and one process runs them."""
 WORTH_SECONDS = 90.0
 """What the steps of the trainings that are left must take in one process before others are started to be measured."""
-LEAST_GAIN = 1.1
-"""How many times as fast several processes must be to be taken."""
+LEAST_GAIN = 1.05
+"""How many times as fast several processes must be to be taken; they have been started already."""
 MOST_TRIED = 3
 """Candidates that are timed alone: one may make no sense on its backbone, or train next to nothing."""
 
@@ -42,7 +42,7 @@ class Timing(Hands, Protocol):
     """Hands that can be timed."""
 
     def time_together(self, planned: Planned, steps: int) -> list[float]:
-        """Return the seconds of each step that all took of a candidate at the same time."""
+        """Return the seconds of each step that all took of a candidate at the same time, their mean."""
         ...
 
 
@@ -157,25 +157,28 @@ def measure(desk: Desk, asked: Open, assemble: Assemble) -> tuple[Pace, Timing |
         return replace(asked.one, why=why, measured=told), None
     crowd = assemble(replace(desk, threads=asked.several.threads, workers=asked.several.workers))
     try:
-        beside = statistics.median(crowd.time_together(planned, len(seconds)))
+        beside = crowd.time_together(planned, len(seconds))
     except WorkerError as error:
         crowd.close()
         return replace(asked.one, why=str(error), measured=told), None
     except BaseException:
         crowd.close()
         raise
-    pace = weigh(asked, told, (alone, beside))
+    pace = weigh(asked, told, seconds, beside)
     if pace.workers == 1:
         crowd.close()
     return pace, crowd if pace.workers > 1 else None
 
 
-def weigh(asked: Open, told: Mapping[str, Any], seconds: tuple[float, float]) -> Pace:
-    """Choose by the seconds of a step alone and beside others; a last round that is not full counts as one."""
-    alone, beside = seconds
+def weigh(asked: Open, told: Mapping[str, Any], alone: Sequence[float], beside: Sequence[float]) -> Pace:
+    """Choose by the seconds of the same steps alone and beside others; a last round that is not full counts as one.
+
+    Steps are compared one by one, since a batch of long texts is slow either way.
+    """
     workers = asked.several.workers
-    gain = asked.trainings / math.ceil(asked.trainings / workers) * alone / beside
-    together = {"workers": workers, "threads": asked.several.threads, "step_seconds": beside}
+    each = statistics.median(one / other for one, other in zip(alone, beside, strict=True))
+    gain = asked.trainings / math.ceil(asked.trainings / workers) * each
+    together = {"workers": workers, "threads": asked.several.threads, "step_seconds": statistics.median(beside)}
     chosen = asked.several if gain >= LEAST_GAIN else asked.one
     why = f"{workers} are {gain:.2f} times as fast as one, measured on {told['candidate']}"
     return replace(chosen, why=why, measured={**told, "together": together, "times_as_fast": round(gain, 3)})

@@ -22,7 +22,7 @@ NOT_COUNTED = (
     "reading and encoding the data, loading, the proof of saved adapters, measures of forgetting, trackers",
     "that early stopping may end a training before, and that a pruner may end trials of a search",
     "what else the machine does later: it was as busy as it was while this was measured",
-    "what `engine` saves: times are those of the plain path, with padding and with every frozen block",
+    "what `engine` saves: times and memory are those of the plain path, with padding and with every frozen block",
     "caches that an earlier study filled: features of a frozen trunk may be there already",
 )
 ORDER = {"baseline": 0, "prompter": 1, "tuner": 2}
