@@ -106,8 +106,8 @@ def test_several_are_taken_where_they_are_faster_and_a_last_round_counts_whole()
     asked = Open(Pace(1, 2), Pace(2, 1), 6, "a")
     told = {"candidate": "lora@b"}
     assert weigh(asked, told, [1.0], [1.5]).workers == 2
-    assert weigh(asked, told, [1.0], [1.95]).workers == 1
-    assert weigh(Open(Pace(1, 2), Pace(2, 1), 5, "a"), told, [1.0], [1.6]).workers == 1  # three rounds for five
+    assert weigh(asked, told, [1.0], [2.1]).workers == 1
+    assert weigh(Open(Pace(1, 2), Pace(2, 1), 5, "a"), told, [1.0], [1.7]).workers == 1  # three rounds for five
     chosen = weigh(asked, told, [1.0], [1.5])
     assert chosen.measured["times_as_fast"] == pytest.approx(4 / 3, abs=1e-3)
     assert "1.33 times as fast" in chosen.why

@@ -32,8 +32,8 @@ LEAST_TRAININGS = 4
 """With fewer left nothing is measured, and one process runs them."""
 WORTH_SECONDS = 90.0
 """What the steps of the trainings that are left must take in one process before others are started to be measured."""
-LEAST_GAIN = 1.05
-"""How many times as fast several processes must be to be taken; they have been started already."""
+LEAST_GAIN = 1.0
+"""How many times as fast several processes must be to be taken: what they cost to start is spent by then."""
 MOST_TRIED = 3
 """Candidates that are timed alone: one may make no sense on its backbone, or train next to nothing."""
 
