@@ -33,7 +33,7 @@ LEAST_TRAININGS = 4
 WORTH_SECONDS = 90.0
 """What the steps of the trainings that are left must take in one process before others are started to be measured."""
 LEAST_GAIN = 1.0
-"""How many times as fast several processes must be to be taken: what they cost to start is spent by then."""
+"""Several processes must be more than so many times as fast to be taken: what they cost to start is spent by then."""
 MOST_TRIED = 3
 """Candidates that are timed alone: one may make no sense on its backbone, or train next to nothing."""
 
@@ -179,7 +179,7 @@ def weigh(asked: Open, told: Mapping[str, Any], alone: Sequence[float], beside: 
     each = statistics.median(one / other for one, other in zip(alone, beside, strict=True))
     gain = asked.trainings / math.ceil(asked.trainings / workers) * each
     together = {"workers": workers, "threads": asked.several.threads, "step_seconds": statistics.median(beside)}
-    chosen = asked.several if gain >= LEAST_GAIN else asked.one
+    chosen = asked.several if gain > LEAST_GAIN else asked.one
     why = f"{workers} are {gain:.2f} times as fast as one, measured on {told['candidate']}"
     return replace(chosen, why=why, measured={**told, "together": together, "times_as_fast": round(gain, 3)})
 
