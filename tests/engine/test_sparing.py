@@ -12,7 +12,7 @@ from whichtune.engine.fit import accumulate, advance
 from whichtune.engine.gauging import list_states
 from whichtune.engine.sparing import sparing
 from whichtune.errors import TrialError
-from whichtune.measure.memory import saved_bytes
+from whichtune.measure.memory import saved_bytes, weak_storage
 from whichtune.measure.modes import modes
 from whichtune.models.backbone import LoadRequest
 from whichtune.models.load import load_backbone
@@ -191,13 +191,12 @@ class Gate(nn.Module):
         return self.out(product)
 
 
-def gradients(gate, *, on, after=None):
+def gradients(gate, *, on, used=("left", "right", "out")):
     rows = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
     with saved_bytes(gate.parameters()) as kept, sparing([gate], on=on):
         found = gate(rows)
-    if after is not None:
-        after()
-    return torch.autograd.grad(found.square().sum(), list(gate.parameters())), kept.reading.value
+    weights = [one for name in used for one in getattr(gate, name).parameters()]
+    return torch.autograd.grad(found.square().sum(), weights), kept.reading.value
 
 
 @pytest.mark.parametrize(
@@ -247,14 +246,50 @@ def test_modules_that_others_watch_or_that_draw_are_left_alone():
     assert all(map(torch.equal, plain, gradients(drawn, on=True)[0]))
 
 
-def test_an_input_that_was_changed_before_the_backward_pass_is_told():
+@pytest.mark.parametrize("which", ["input", "factor", "weight"])
+def test_what_was_changed_before_the_backward_pass_is_told(which):
     gate = Gate()
-    gate.left = nn.Identity()
-    rows = torch.randn(5, 6, requires_grad=True)
-    moved = rows * 1.0
+    gate.left, gate.act = nn.Identity(), nn.LayerNorm(6)
+    moved, factor = (torch.randn(5, 6, requires_grad=True) * 1.0 for _ in range(2))
+    gate.right = nn.Identity()
+    gate.right.forward = lambda _: factor
     with sparing([gate], on=True):
         found = gate(moved)
     with torch.no_grad():
-        moved.mul_(2.0)
+        {"input": moved, "factor": factor, "weight": gate.act.weight}[which].mul_(2.0)
     with pytest.raises((TrialError, RuntimeError), match=r"in place|inplace"):
         found.sum().backward()
+
+
+def test_a_module_that_is_given_more_than_rows_is_kept_as_it_is():
+    class Scaled(nn.LayerNorm):
+        def forward(self, rows, scale=1.0):
+            return super().forward(rows) * scale
+
+    class Norms(Gate):
+        def __init__(self):
+            super().__init__()
+            self.act = Scaled(6)
+
+        def forward(self, rows):
+            return self.out(self.act(self.left(rows), scale=3.0))
+
+    Scaled.__name__ = "ScaledNorm"
+    gate = Norms()
+    assert all(map(torch.equal, *(gradients(gate, on=on, used=("left", "act", "out"))[0] for on in (False, True))))
+
+
+@pytest.mark.parametrize("backward", [True, False], ids=["with its backward pass", "without one"])
+def test_nothing_of_a_pass_outlives_it(pair, backward):
+    """An operation that keeps its own output must not hold itself: BERT's pooler runs, and nobody asks for it."""
+    backbone = pair("bert")[1]
+    ids = torch.randint(5, 20, (4, 16))
+    held = []
+    for _ in range(3):
+        with sparing(backbone.blocks, on=True):
+            rows = backbone.trunk(ids)
+        held += [weak_storage(rows.pooler_output), weak_storage(rows.last_hidden_state)]
+        if backward:
+            rows.last_hidden_state.sum().backward()
+        del rows
+    assert all(one.expired() for one in held)

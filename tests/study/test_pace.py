@@ -150,7 +150,7 @@ class Fake:
 @pytest.fixture
 def timed(monkeypatch):
     """Half a second a step and a hundred steps a training."""
-    monkeypatch.setattr(pace, "_time_alone", lambda desk: (SimpleNamespace(candidate="lora@b"), [0.5] * 3, 100))
+    monkeypatch.setattr(pace, "_time_alone", lambda desk: [(SimpleNamespace(candidate="lora@b"), [0.5] * 3, 100)])
     monkeypatch.setattr(pace, "replace", lambda held, **changes: SimpleNamespace(**{**vars(held), **changes}))
 
 
@@ -181,11 +181,13 @@ def test_processes_that_memory_has_no_room_for_are_not_started(timed, monkeypatc
     assert "memory" in decided.why
 
 
-def test_the_slowest_of_the_first_candidates_is_timed(monkeypatch):
+def test_the_slowest_of_the_first_candidates_is_timed_beside_others_and_their_mean_is_what_is_left(monkeypatch):
     taken = {"frozen@b": None, "last@b": ([0.1] * 3, 50), "lora@b": ([0.5, 0.4, 9.0], 20), "full@b": ([7.0], 10)}
     methods = {"frozen": {"kind": "frozen-features"}, "last": {"kind": "last-layers"}, "lora": {"kind": "lora"}}
     seen = []
     monkeypatch.setattr(pace, "_time", lambda desk, planned: seen.append(planned.candidate) or taken[planned.candidate])
-    found = pace._time_alone(make_desk(methods=methods | {"full": {"kind": "full"}}))
+    desk = make_desk(methods=methods | {"full": {"kind": "full"}})
+    decided, _ = measure(desk, Open(Pace(1, 2), Pace(2, 1), 10, "a"), None)
     assert seen == ["frozen@b", "last@b", "lora@b"]
-    assert (found[0].candidate, *found[1:]) == ("lora@b", [0.5, 0.4, 9.0], 20)
+    assert decided.measured["candidate"] == "lora@b"
+    assert "about 75 s" in decided.why  # ten times the mean of 0.1 s x 50 and 0.5 s x 20

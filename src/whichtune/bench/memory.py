@@ -25,6 +25,7 @@ from whichtune.models.backbone import Backbone, LoadRequest
 from whichtune.models.batch import Encoded
 from whichtune.models.load import load_backbone
 from whichtune.spec.backbones import SmolLM2Backbone
+from whichtune.spec.engine import EngineSpec
 from whichtune.spec.sources import DataSpec
 from whichtune.spec.tasks import SummarizationSpec
 from whichtune.tasks import build_task
@@ -60,8 +61,8 @@ class MemoryFound:
 
 
 def load_smollm2() -> Backbone:
-    """Load SmolLM2 in float32."""
-    return load_backbone(SmolLM2Backbone(kind="smollm2"), LoadRequest(dtype="float32"))
+    """Load SmolLM2 in float32; on our side a pass keeps what it keeps in a study."""
+    return load_backbone(SmolLM2Backbone(kind="smollm2"), LoadRequest(dtype="float32", spare=EngineSpec().recompute))
 
 
 def make_task() -> Summarization:

@@ -40,7 +40,7 @@ class Again:
     """Its own among those of a pass."""
     make: Callable[[], Tensor]
     memory: dict[int, Tensor]
-    """The last that was made of a pass, by its number, or nothing."""
+    """The last that was made of a pass, by its number, or nothing: those who read one tensor follow each other."""
 
     def give(self) -> Tensor:
         """Return the tensor."""
@@ -58,6 +58,17 @@ class Shaped(NamedTuple):
     shape: torch.Size
 
 
+class Kept(NamedTuple):
+    """What stands in a graph for a tensor that is kept: its numbers, without its place in the graph.
+
+    An operation that keeps its own output would else hold itself, and whatever has no backward pass would stay.
+    """
+
+    tensor: Tensor
+    version: int
+    """When it was kept: with hooks, autograd leaves it to them to see that nobody has written into it since."""
+
+
 class Output(NamedTuple):
     """What a module has made: it can be made again from its input."""
 
@@ -72,7 +83,7 @@ class Factor(NamedTuple):
 
     source: tuple[Node, int]
     shape: torch.Size
-    kept: Tensor | Shaped
+    kept: Kept | Shaped
 
 
 @dataclass
@@ -87,26 +98,35 @@ class Sparing:
     memory: dict[int, Tensor] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=count)
 
+    def forget(self) -> None:
+        """Let go of what was seen: the graph keeps hold of the hooks, and through them of this, until it is gone."""
+        self.outputs.clear()
+        self.factors.clear()
+        self.inside.clear()
+
     def before(self, *_: Any) -> None:
         """Begin to see what a module keeps."""
         self.inside.clear()
 
-    def after(self, module: nn.Module, given: tuple[Any, ...], made: Any) -> None:
+    def after(self, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], made: Any) -> None:
         """Remember how a module's output is made, where its input is kept."""
-        if len(given) != 1 or not isinstance(given[0], Tensor) or not isinstance(made, Tensor):
+        if named or len(given) != 1 or not isinstance(given[0], Tensor) or not isinstance(made, Tensor):
             return
         rows, key = given[0], storage_key(made)
         if storage_key(rows) in self.inside and key not in self.inside and _is_whole(made):
-            make = partial(_run_again, module, rows.detach(), rows._version, _autocast(rows.device))
+            weights = [Kept(one.detach(), one._version) for one in module.parameters()]
+            make = partial(_run_again, module, Kept(rows.detach(), rows._version), weights, _autocast(rows.device))
             self._remember(made, make)
 
-    def pack(self, tensor: Tensor) -> Tensor | Shaped:
-        """Return what is kept in the place of a tensor: itself, or how it is made."""
-        again = self._find(tensor) if tensor.layout is torch.strided else None
-        kept = tensor if again is None else Shaped(again, tensor.shape)
+    def pack(self, tensor: Tensor) -> Kept | Shaped:
+        """Return what is kept in the place of a tensor: its numbers, or how it is made."""
+        strided = tensor.layout is torch.strided and not tensor.is_nested
+        again = self._find(tensor) if strided else None
         if again is None:
             note_saved(tensor)
-            self.inside |= {storage_key(tensor)} if tensor.layout is torch.strided else set()
+            if strided:
+                self.inside.add(storage_key(tensor))
+        kept = Kept(tensor.detach(), tensor._version) if again is None else Shaped(again, tensor.shape)
         if tensor.grad_fn is not None:
             self.factors.append(Factor((tensor.grad_fn, tensor.output_nr), tensor.shape, kept))
         return kept
@@ -135,9 +155,13 @@ class Sparing:
         return again
 
 
-def give_back(kept: Tensor | Shaped) -> Tensor:
+def give_back(kept: Kept | Shaped) -> Tensor:
     """Return the tensor for which something was kept."""
-    return kept.again.give().view(kept.shape) if isinstance(kept, Shaped) else kept
+    if isinstance(kept, Shaped):
+        return kept.again.give().view(kept.shape)
+    if kept.tensor._version != kept.version:
+        raise TrialError("a tensor was changed in place before the gradient that needs it was taken")
+    return kept.tensor
 
 
 def is_much(rows: Tensor) -> bool:
@@ -153,9 +177,10 @@ def sparing(blocks: Iterable[nn.Module], *, on: bool) -> Generator[None]:
         return
     seen = Sparing()
     with ExitStack() as stack:
+        stack.callback(seen.forget)
         for module in _list_repeatable(blocks):
-            for handle in (module.register_forward_pre_hook(seen.before), module.register_forward_hook(seen.after)):
-                stack.callback(handle.remove)
+            stack.callback(module.register_forward_pre_hook(seen.before).remove)
+            stack.callback(module.register_forward_hook(seen.after, with_kwargs=True).remove)
         stack.enter_context(saved_tensors_hooks(seen.pack, give_back))
         yield
 
@@ -186,15 +211,17 @@ def _autocast(device: torch.device) -> tuple[str, bool, torch.dtype]:
     return device.type, torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
 
 
-def _run_again(module: nn.Module, rows: Tensor, version: int, autocast: tuple[str, bool, torch.dtype]) -> Tensor:
-    """Run a module on the rows that it had, under the precision that it had."""
-    if rows._version != version:
-        raise TrialError(f"{type(module).__name__}: its input was changed in place before its gradient was taken")
+def _run_again(
+    module: nn.Module, rows: Kept, weights: Iterable[Kept], autocast: tuple[str, bool, torch.dtype]
+) -> Tensor:
+    """Run a module on the rows that it had, with the weights and under the precision that it had."""
+    for one in weights:
+        give_back(one)
     device, on, kind = autocast
     with torch.no_grad(), torch.autocast(device, dtype=kind, enabled=on):
-        return module.forward(rows)
+        return module.forward(give_back(rows))
 
 
-def _multiply(left: Tensor | Shaped, right: Tensor | Shaped) -> Tensor:
+def _multiply(left: Kept | Shaped, right: Kept | Shaped) -> Tensor:
     with torch.no_grad():
         return give_back(left) * give_back(right)

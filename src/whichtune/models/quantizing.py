@@ -103,7 +103,7 @@ class FourBitLinear(nn.Module):
         """Whether a row of weights ends within a block, on a CPU.
 
         There `bitsandbytes` (0.50) takes every row for a row of blocks where the processor has AVX-512, and gives
-        other weights without a word; unpacked as one long row they are right everywhere.
+        other weights without a word; unpacked block by block they are right everywhere.
         """
         return self.weight.device.type == "cpu" and self.in_features % BLOCK != 0
 
@@ -111,8 +111,8 @@ class FourBitLinear(nn.Module):
         """Return the weights that the packed ones stand for, [out, in], in float32."""
         from bitsandbytes.functional import dequantize_4bit
 
-        state = self._state()
-        state.shape = torch.Size([self.weight.logical.numel()])
+        state, count = self._state(), self.weight.logical.numel()
+        state.shape = torch.Size([count // BLOCK, BLOCK] if count % BLOCK == 0 else [count])
         return dequantize_4bit(self.weight.data, quant_state=state).view(self.weight.logical)
 
     def dequantize(self, kind: torch.dtype | None = None) -> nn.Linear:

@@ -33,7 +33,7 @@ LEAST_TRAININGS = 4
 WORTH_SECONDS = 90.0
 """What the steps of the trainings that are left must take in one process before others are started to be measured."""
 LEAST_GAIN = 1.0
-"""Several processes must be more than so many times as fast to be taken: what they cost to start is spent by then."""
+"""Several processes are taken where they are more than so many times as fast: by then their start is paid."""
 MOST_TRIED = 3
 """Candidates that are timed alone: one may make no sense on its backbone, or train next to nothing."""
 
@@ -135,16 +135,18 @@ def count_trainings(desk: Desk) -> int:
 
 
 def measure(desk: Desk, asked: Open, assemble: Assemble) -> tuple[Pace, Timing | None]:
-    """Time a few steps of one candidate in this process, then in several at once; return those too if they are taken.
+    """Time a few steps in this process, then of the slowest in several at once; return those too if they are taken.
 
-    Costs the steps (3 to 12 of them, about 10 s unless three take longer) twice, and the start of the processes. They
-    are started only where the trainings that are left are long enough.
+    Costs the steps (3 to 12 of a candidate, about 10 s unless three take longer; of three candidates here, of one in
+    several) and the start of the processes, which are started only where the trainings that are left are long enough.
     """
-    found = _time_alone(desk)
-    if found is None:
+    timed = _time_alone(desk)
+    if not timed:
         return replace(asked.one, why="no candidate trains more than its head"), None
-    planned, seconds, steps = found
-    alone = statistics.median(seconds)
+    each = [statistics.median(seconds) for _, seconds, _ in timed]
+    alone = max(each)
+    planned, seconds, _ = timed[each.index(alone)]
+    whole = asked.trainings * statistics.fmean(one * steps for one, (_, _, steps) in zip(each, timed, strict=True))
     told: dict[str, Any] = {
         "about": asked.about,
         "candidate": planned.candidate,
@@ -152,19 +154,18 @@ def measure(desk: Desk, asked: Open, assemble: Assemble) -> tuple[Pace, Timing |
         "steps": len(seconds),
         "alone": {"threads": asked.one.threads, "step_seconds": alone},
     }
-    why = _too_little(desk, asked, alone * steps * asked.trainings)
+    why = _too_little(desk, asked, whole)
     if why:
         return replace(asked.one, why=why, measured=told), None
     crowd = assemble(replace(desk, threads=asked.several.threads, workers=asked.several.workers))
     try:
-        beside = crowd.time_together(planned, len(seconds))
+        pace = weigh(asked, told, seconds, crowd.time_together(planned, len(seconds)))
     except WorkerError as error:
         crowd.close()
         return replace(asked.one, why=str(error), measured=told), None
     except BaseException:
         crowd.close()
         raise
-    pace = weigh(asked, told, seconds, beside)
     if pace.workers == 1:
         crowd.close()
     return pace, crowd if pace.workers > 1 else None
@@ -208,11 +209,8 @@ def _too_little(desk: Desk, asked: Open, whole: float) -> str:
     return ""
 
 
-def _time_alone(desk: Desk) -> tuple[Planned, list[float], int] | None:
-    """Return the slowest of the first candidates that train more than their head, and its steps.
-
-    These are the seconds of some, and how many a training has.
-    """
+def _time_alone(desk: Desk) -> list[tuple[Planned, list[float], int]]:
+    """Return the first candidates that train more than their head: seconds of some steps, and steps of a training."""
     tuners = [one for one in _seeded(desk.shared.study) if family_of(one.method) == "tuner"]
     timed = list[tuple[Planned, list[float], int]]()
     for planned in tuners[:MOST_TRIED]:
@@ -225,7 +223,7 @@ def _time_alone(desk: Desk) -> tuple[Planned, list[float], int] | None:
             continue
         if found is not None:
             timed.append((planned, *found))
-    return max(timed, key=lambda one: statistics.median(one[1]), default=None)
+    return timed
 
 
 def _time(desk: Desk, planned: Planned) -> tuple[list[float], int] | None:

@@ -135,7 +135,8 @@ def _prepare(desk: Desk, earlier: Mapping[str, Any], watcher: Watcher, stack: Ex
     if isinstance(pace, Pace) and pace.workers > 1:
         hands = Crowd(replace(desk, threads=pace.threads, workers=pace.workers), watcher)
         stack.callback(hands.close)
-        hands.begin(count_trainings(desk))  # they load their libraries while this process looks at the input
+        if not earlier:  # all is still to be done: they load their libraries while this process looks at the input
+            hands.begin(count_trainings(desk))
     known = _fingerprint_all(desk)
     if isinstance(pace, Open):
         watcher.on_note("workers: timing a few steps, in one process and in several")
