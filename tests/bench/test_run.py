@@ -1,20 +1,25 @@
 import dataclasses
 import json
+import os
 
 import pytest
 import torch
 
 from whichtune.bench import run as running
 from whichtune.bench.model import Agreement, Asked, Report, RowResult
+from whichtune.bench.ours import Silent
 from whichtune.bench.passes import TIMED, timing_passes
 from whichtune.bench.rows import ROWS
 from whichtune.bench.run import run_bench
 from whichtune.bench.show import lay_out_report
-from whichtune.bench.studies import LADDER, lay_reviews
+from whichtune.bench.studies import LADDER, build_study, lay_reviews
+from whichtune.bench.timed_worker import FOLDER, sum_workers, timing_workers
 from whichtune.bench.writing import dump_report, write_report
 from whichtune.errors import InputError
 from whichtune.fetch.cache import cache_root
 from whichtune.report.terminal import print_sections
+from whichtune.study import worker
+from whichtune.study.run import run_study
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +86,18 @@ def test_passes_inside_passes_count_once():
         (tensor * 2).sum().backward()
         assert passes.seconds == first
         passes.depth = 0
+
+
+def test_passes_in_workers_are_counted(tiny, tmp_path):
+    before = worker.MODULE
+    study = build_study(study_two(24), 1, (*tiny, "execution.workers=2"))
+    with timing_workers(tmp_path / "workers"):
+        outcome = run_study(study, tmp_path / "runs", Silent())
+    assert not outcome.failed
+    assert len(list((tmp_path / "workers").iterdir())) == 2
+    spent = sum(one.wall_seconds for one in outcome.records)
+    assert 0 < sum_workers(tmp_path / "workers") < spent
+    assert (worker.MODULE, FOLDER in os.environ) == (before, False)
 
 
 @pytest.fixture

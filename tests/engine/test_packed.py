@@ -14,6 +14,7 @@ from whichtune.engine.encoding import encode_splits
 from whichtune.engine.fit import accumulate, advance
 from whichtune.engine.pace import Pace
 from whichtune.engine.packed import Member, Pack, Returnable, run_packed
+from whichtune.engine.predict_together import count_together
 from whichtune.engine.prefix_cache import Keeping, with_prefix
 from whichtune.engine.slots import Candidate, build_packed
 from whichtune.engine.trial import Material, TunerTrial, count_assembly
@@ -68,7 +69,9 @@ class Seen:
 def make_trials(tiny_data, tiny_task, tiny_backbone, cache_folder):
     """The same trials twice: on one backbone together, and each on a backbone of its own."""
 
-    def make(way=("bert", True, False), settings=SETTINGS, methods="lora", task=None, backbones=None, **training):
+    def make(
+        way=("bert", True, False), settings=SETTINGS, methods="lora", task=None, backbones=None, rows=8, **training
+    ):
         family, unpads, batched = way
         task = task or tiny_task
         held = {"epochs": 9, "max_length": 24, "validate_every": 8, "order": "by-length"}
@@ -94,7 +97,7 @@ def make_trials(tiny_data, tiny_task, tiny_backbone, cache_folder):
             assemblies = build_packed(backbone, candidates, task.head())
             assemblies[0].rack.batched = batched
             return [
-                TunerTrial(one, material, given[place], trainings[place], PhaseClock(), 8, (Seen(),))
+                TunerTrial(one, material, given[place], trainings[place], PhaseClock(), rows, (Seen(),))
                 for one, place in zip(assemblies, places, strict=True)
             ]
 
@@ -104,7 +107,7 @@ def make_trials(tiny_data, tiny_task, tiny_backbone, cache_folder):
             )
             encoded = encode_splits(tiny_data, task, backbone.encoder, 24, cache_folder)
             material = Material(task, tiny_data, encoded)
-            return TunerTrial(assembly, material, given[place], trainings[place], PhaseClock(), 8, (Seen(),))
+            return TunerTrial(assembly, material, given[place], trainings[place], PhaseClock(), rows, (Seen(),))
 
         together = build(backbones[0], range(len(settings)))
         alone = [build_alone(backbone, place) for place, backbone in enumerate(backbones[1:])]
@@ -241,6 +244,93 @@ def test_predictions_and_what_is_kept_are_those_of_trials_alone(make_trials):
         assert list(kept) == list(trial.assembly.attachment.saved)
         for name, tensor in trial.assembly.attachment.saved.items():
             assert torch.allclose(tensor, kept[name], atol=1e-4), name
+
+
+@pytest.fixture
+def foretold(monkeypatch):
+    """The splits that were predicted together, each with how many trials."""
+    seen, own = [], packed.predict_together
+
+    def note(trials, split, arithmetic):
+        seen.append((split, len(trials)))
+        return own(trials, split, arithmetic)
+
+    monkeypatch.setattr(packed, "predict_together", note)
+    return seen
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_few_rows_are_predicted_in_one_pass(make_trials, foretold, way):
+    together, alone = make_trials(way, with_dropout(), rows=256, max_steps=20, keep=["last", "best", "best"])
+    trunk = together[0].assembly.backbone.trunk
+    before = {name: module.training for name, module in trunk.named_modules()}
+    outcomes = run_packed(together)
+    assert foretold == [("validation", 3)] * 3 + [("test", 3)]
+    for outcome, trial, lone in zip(outcomes, together, alone, strict=True):
+        own = lone.run()
+        assert (outcome.merged, own.merged, outcome.kept_step) == (False, True, own.kept_step)
+        assert [step for step, _ in trial.listeners[0].scores] == [8, 16, 20]
+        assert trial.listeners[0].scores == lone.listeners[0].scores
+        assert trial.clock.read().phases.keys() >= {"validate", "predict"}
+        for table, other in zip(outcome.predictions, own.predictions, strict=True):
+            assert (table.split, table.ids, table.parsed) == (other.split, other.ids, other.parsed)
+            assert np.allclose(table.probabilities, other.probabilities, atol=1e-5)
+            assert np.array_equal(table.tokens_in, other.tokens_in)
+            assert (table.batch_seconds > 0).all()
+    after = {name: module.training for name, module in trunk.named_modules()}
+    assert {name: after[name] for name in before} == before
+
+
+def test_as_many_are_predicted_together_as_make_a_batch(make_trials, foretold, ask_in_words):
+    together, _ = make_trials()
+    rows = len(together[0].material.encoded["validation"])
+    for size, count in [(rows - 1, 0), (2 * rows - 1, 1), (2 * rows, 2), (3 * rows + 1, 3)]:
+        together[0].evaluation_batch = size
+        assert count_together(together, "validation") == count
+    fewer = dict(together[1].material.encoded) | {"validation": together[1].material.encoded["test"].take(np.arange(2))}
+    together[1].material = replace(together[1].material, encoded=fewer)
+    assert count_together(together, "validation") == 0, "they have not equally many rows"
+    words, _ = make_trials(("gpt2", True, False), task=ask_in_words(), rows=256)
+    assert count_together(words, "validation") == 0
+    pairs, alone = make_trials(rows=2 * rows, max_steps=4)
+    assert not any(isinstance(one, Exception) for one in run_packed(pairs))
+    assert ("validation", 2) in foretold, "the third is left, and predicts alone"
+    assert [trial.run().merged for trial in alone] == [True] * 3
+
+
+def test_outputs_that_are_not_numbers_fail_their_own_trial(make_trials, foretold):
+    together, alone = make_trials(rows=256, max_steps=8)
+
+    class Spoiling(Seen):
+        def on_step(self, figures, total):
+            super().on_step(figures, total)
+            if figures.step == 8:
+                spoil(together[1], "head")
+
+    together[1].listeners = (Spoiling(),)
+    outcomes = run_packed(together)
+    assert foretold == [("validation", 3), ("test", 2)]
+    assert isinstance(outcomes[1], NonFiniteError)
+    for place in (0, 2):
+        own = alone[place].run()
+        assert outcomes[place].predictions[-1].parsed == own.predictions[-1].parsed
+
+
+@pytest.mark.parametrize("error", [DoesNotFitError("too much"), UnsupportedError("not here")])
+def test_where_it_cannot_be_each_predicts_alone(make_trials, monkeypatch, error):
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(packed, "predict_together", refuse)
+    together, _ = make_trials(rows=256, max_steps=8)
+    outcomes = run_packed(together)
+    assert [outcome.merged for outcome in outcomes] == [True] * 3
+
+
+def test_what_was_not_found_to_be_faster_is_not_used(make_trials, foretold):
+    together, _ = make_trials(rows=256, max_steps=4)
+    run_packed(together, Pace(together=False))
+    assert not foretold
 
 
 def spoil(trial, how):

@@ -1,5 +1,6 @@
 """What is made again in the backward pass is what was left out, bit for bit (T0), and less is kept."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
+from whichtune.engine import assembly
 from whichtune.engine import sparing as engine_sparing
 from whichtune.engine.fit import accumulate, advance
 from whichtune.engine.gauging import list_states
@@ -106,7 +108,7 @@ def test_trunks_of_images_train_the_same(family):
         pixels = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
         with modes((trunk.trunk,), trunk.trunk):
             torch.manual_seed(1)
-            with sparing(trunk.blocks, on=on):
+            with sparing(trunk.blocks) if on else nullcontext():
                 rows = trunk.trunk(pixel_values=pixels).last_hidden_state
             rows.square().mean().backward()
         found.append([one.grad for one in trunk.trunk.parameters() if one.grad is not None])
@@ -159,7 +161,7 @@ def test_the_modules_are_given_back_as_they_were(tiny_backbone):
     blocks = tiny_backbone("llama").blocks
 
     def fail():
-        with sparing(blocks, on=True):
+        with sparing(blocks):
             assert any(module._forward_hooks for module in blocks.modules())
             raise RuntimeError
 
@@ -168,11 +170,18 @@ def test_the_modules_are_given_back_as_they_were(tiny_backbone):
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in blocks.modules())
 
 
-def test_without_gradients_nothing_is_watched(tiny_backbone):
-    blocks = tiny_backbone("llama").blocks
-    for on in (False, True):
-        with torch.no_grad(), sparing(blocks, on=on):
-            assert not any(module._forward_hooks for module in blocks.modules())
+def test_without_gradients_nothing_is_watched(pair, tiny_trial, monkeypatch):
+    watched = []
+    monkeypatch.setattr(assembly, "sparing", lambda blocks: watched.append(blocks) or nullcontext())
+    trial = tiny_trial(pair("llama")[1], parse(WIDE))
+    batch = next(trial.prepare().batches)[0]
+    with torch.no_grad():
+        trial.assembly(batch)
+    with trial.assembly.predicting():
+        trial.assembly(batch)
+    assert not watched
+    trial.assembly(batch)
+    assert watched
 
 
 class Gate(nn.Module):
@@ -193,7 +202,7 @@ class Gate(nn.Module):
 
 def gradients(gate, *, on, used=("left", "right", "out")):
     rows = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
-    with saved_bytes(gate.parameters()) as kept, sparing([gate], on=on):
+    with saved_bytes(gate.parameters()) as kept, sparing([gate]) if on else nullcontext():
         found = gate(rows)
     weights = [one for name in used for one in getattr(gate, name).parameters()]
     return torch.autograd.grad(found.square().sum(), weights), kept.reading.value
@@ -233,7 +242,7 @@ def test_modules_that_others_watch_or_that_draw_are_left_alone():
             super().__init__()
             self.act = nn.RReLU()
 
-    with sparing([Random()], on=True):
+    with sparing([Random()]):
         pass
     watched, seen = Gate(), []
     watched.act.register_forward_hook(lambda *_: seen.append(1))
@@ -253,7 +262,7 @@ def test_what_was_changed_before_the_backward_pass_is_told(which):
     moved, factor = (torch.randn(5, 6, requires_grad=True) * 1.0 for _ in range(2))
     gate.right = nn.Identity()
     gate.right.forward = lambda _: factor
-    with sparing([gate], on=True):
+    with sparing([gate]):
         found = gate(moved)
     with torch.no_grad():
         {"input": moved, "factor": factor, "weight": gate.act.weight}[which].mul_(2.0)
@@ -286,7 +295,7 @@ def test_nothing_of_a_pass_outlives_it(pair, backward):
     ids = torch.randint(5, 20, (4, 16))
     held = []
     for _ in range(3):
-        with sparing(backbone.blocks, on=True):
+        with sparing(backbone.blocks):
             rows = backbone.trunk(ids)
         held += [weak_storage(rows.pooler_output), weak_storage(rows.last_hidden_state)]
         if backward:

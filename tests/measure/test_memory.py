@@ -23,6 +23,7 @@ from whichtune.measure.memory import (
     read_rss,
     reset_peak_rss,
     saved_bytes,
+    weak_storage,
 )
 
 MB = 2**20
@@ -185,6 +186,15 @@ def test_gradients_are_the_same_under_the_count():
         loss = layer(rows).square().sum()
     loss.backward()
     assert torch.equal(layer.weight.grad, expected)
+
+
+def test_an_operation_that_keeps_its_own_output_does_not_hold_itself():
+    rows = torch.randn(8, 6, requires_grad=True)
+    with saved_bytes(()):
+        made = rows.tanh()
+    held = weak_storage(made)
+    del made
+    assert held.expired()
 
 
 def test_a_tensor_without_a_storage_makes_the_count_unknown():

@@ -272,7 +272,7 @@ def test_blocks_that_run_again_give_the_same_gradients():
     found = []
     for again in (False, True):
         assembly = build(load("llama", spec), spec)
-        assembly.recompute = again
+        assembly.checkpoints = again
         train(assembly, 2)
         found.append({name: tensor.detach().clone() for name, tensor in assembly.attachment.trained.items()})
     assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())

@@ -243,7 +243,7 @@ def test_recomputed_blocks_give_the_same_gradients(kind, family, prompted):
     gradients = []
     for recompute in (False, True):
         trial, assembly = prompted(family, **KINDS[kind])
-        assembly.recompute = recompute
+        assembly.checkpoints = recompute
         batch = collate(trial.material.encoded["train"], range(4))
         with assembly.fitting():
             for module in (assembly.backbone.trunk, assembly.head):

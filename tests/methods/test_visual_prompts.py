@@ -109,7 +109,7 @@ def test_recomputed_blocks_give_the_same_gradients(family):
     for recompute in (False, True):
         assembly = assemble(load(family), deep=True)
         widen(assembly)
-        assembly.recompute = recompute
+        assembly.checkpoints = recompute
         batch = draw_batch(assembly.backbone)
         with assembly.fitting():
             cross_entropy(assembly(batch), batch.targets).backward()

@@ -28,7 +28,7 @@ METHODS = {
     "large": {"kind": "lora", "rank": 4, "learning_rate": 5e-3},
 }
 WILD = {"kind": "lora", "rank": 2, "learning_rate": 1e30}
-OWN = {"device", "phases", "wall_seconds", "started_at", "ended_at", "scores", "study"}
+OWN = {"device", "phases", "wall_seconds", "started_at", "ended_at", "scores", "study", "evaluated_merged"}
 """What of a record is a run's own, or compared apart."""
 
 
@@ -107,6 +107,8 @@ def test_a_packed_study_is_the_study_one_after_another(packing, tmp_path, follow
     assert [one.id for one in together.records] == [one.id for one in alone.records]
     for one, lone in zip(tuned(together), tuned(alone), strict=True):
         require_same(one, lone, (together.folder, alone.folder))
+        assert lone.evaluated_merged
+        assert one.evaluated_merged is ("pack" not in one.device), "few rows: those of all three make one batch"
     sizes = [one.device.get("pack") for one in tuned(together)]
     assert sizes == [3, 3, 3, None], "four are there for packs of three: the last one is alone"
     backbone = load_backbone(packing().backbone("bert"), packs_request(packing()))

@@ -57,7 +57,7 @@ class SideRun:
     """Tokens of the test rows, by candidate."""
     marks: Mapping[str, Marks]
     outside: float | None = None
-    """Share of the wall time outside forward and backward passes; None where it is not known."""
+    """Share of the wall time outside forward and backward passes, the mean of all processes; None of the peer."""
     phases: Mapping[str, float] = field(default_factory=dict[str, float])
     """Seconds by phase, of all trials and of what they share."""
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from whichtune.bench.model import Marks, SideRun
 from whichtune.bench.passes import timing_passes
+from whichtune.bench.timed_worker import sum_workers, timing_workers
 from whichtune.data.examples import DataReport
 from whichtune.engine.fit import StepFigures
 from whichtune.errors import TrialError
@@ -29,7 +30,7 @@ from whichtune.records.predictions import Predictions, read_predictions
 from whichtune.records.trial import TrialRecord
 from whichtune.spec.study import StudySpec
 from whichtune.study.plan import Planned
-from whichtune.study.run import run_study
+from whichtune.study.run import read_decisions, run_study
 
 CACHE = "WHICHTUNE_CACHE"
 FETCHED = ("distributions", "extracted", "converted", "docstrings", "drawn")
@@ -82,7 +83,8 @@ def run_ours(study: StudySpec, *, loading: bool = True) -> SideRun:
     Without `loading` the seconds of loading backbones are taken off, for weights that no file holds.
     """
     with tempfile.TemporaryDirectory() as place, fresh_cache(Path(place) / "cache"):
-        with timing_passes(pick_device(study.execution.device)) as passes:
+        workers = Path(place) / "workers"
+        with timing_passes(pick_device(study.execution.device)) as passes, timing_workers(workers):
             start = time.perf_counter()
             outcome = run_study(study, Path(place) / "runs", Silent())
             seconds = time.perf_counter() - start
@@ -92,18 +94,17 @@ def run_ours(study: StudySpec, *, loading: bool = True) -> SideRun:
             raise TrialError(f"{first.candidate} seed {first.seed}: {first.status}; {why}")
         seconds -= 0.0 if loading else _sum_loads(outcome.folder)
         tuned = [one for one in outcome.records if not one.baseline]
-        inside = passes.seconds if study.execution.workers == 1 else None  # other processes are not looked into
-        return read_side(outcome.folder, tuned, seconds, (len(tuned) + len(outcome.searched), inside))
+        inside = passes.seconds + sum_workers(workers)
+        processes = int(read_decisions(outcome.folder)["workers"])
+        return read_side(outcome.folder, tuned, seconds, (len(tuned) + len(outcome.searched), inside / processes))
 
 
 def _sum_loads(folder: StudyFolder) -> float:
     return sum(float(line["seconds"]) for line in folder.read_costs() if line["what"] == "load")
 
 
-def read_side(
-    folder: StudyFolder, records: list[TrialRecord], seconds: float, spent: tuple[int, float | None]
-) -> SideRun:
-    """Read what trials left on disk; `spent` is how many there were and their seconds inside passes, if known."""
+def read_side(folder: StudyFolder, records: list[TrialRecord], seconds: float, spent: tuple[int, float]) -> SideRun:
+    """Read what trials left on disk; `spent` is how many there were and their seconds inside passes, a process."""
     trials, inside = spent
     tables: dict[str, list[Predictions]] = {}
     steps: dict[str, set[int]] = {}
@@ -118,7 +119,7 @@ def read_side(
         steps={name: frozenset(own) for name, own in steps.items()},
         tokens={name: _count_tokens(own[0].tokens_in) for name, own in tables.items()},
         marks={name: mark(own) for name, own in tables.items()},
-        outside=None if inside is None else max(0.0, 1 - inside / seconds),
+        outside=max(0.0, 1 - inside / seconds),
         phases=sum_phases(folder),
     )
 

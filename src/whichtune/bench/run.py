@@ -237,8 +237,7 @@ def _judge_outside(row: Row, asked: Asked, report: Report, tell: Tell) -> RowRes
         first = ROWS[FINE_TUNING[0]]
         with tempfile.TemporaryDirectory() as place:
             stage = set_up(first, asked, Path(place))
-            alone = stage.study.execution.model_copy(update={"workers": 1})
-            done = run_ours(stage.study.model_copy(update={"execution": alone}))
+            done = run_ours(stage.study)
         tell(f"{row.name}: {first.name}, our side alone, {done.seconds:.1f} s")
         shares = {first.name: done.outside or 0.0}
     measured, target = max(shares.values()), row.targets[asked.baseline]

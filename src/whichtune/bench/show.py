@@ -18,7 +18,7 @@ EXPLAINED = (
 )
 SPENT = (
     "Where the peer ran a part of its trials, its time is scaled to all of them, candidate by candidate. Outside: our "
-    "time outside forward and backward passes."
+    "time outside forward and backward passes, of all processes where several train."
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -31,7 +31,7 @@ class Assembly:
     backbone: Backbone
     head: Head
     attachment: Attachment
-    recompute: bool = False
+    checkpoints: bool = False
     """Compute blocks again in the backward pass instead of keeping their rows."""
 
     @property
@@ -49,16 +49,16 @@ class Assembly:
         if isinstance(batch, PairBatch):
             return self.head(torch.cat([self.pool(batch, role) for role in ROLES], dim=1))
         assert isinstance(batch, Batch | ImageBatch)  # noqa: S101 - there are no others
-        rowwise = self.attachment.rowwise and not self.recompute  # blocks computed again would miss the packing
         backbone, pooling = self.backbone, self.attachment.pooling
         want = partial(self.head.looks_at, backbone, pooling=pooling)
+        rowwise = self._is_rowwise(self.attachment)
         hidden, layout = run_attached(backbone, self.attachment.inputs, batch, want, rowwise=rowwise)
         return self.head.answer(backbone, hidden, layout, pooling)
 
     def packs(self, batch: Batch) -> bool:
         """Tell whether a pass over a batch leaves its padding out."""
         wanted = self.head.looks_at(self.backbone, batch.layout, self.attachment.pooling)
-        return self.attachment.rowwise and not self.recompute and self.backbone.packs(batch.layout, wanted)
+        return self._is_rowwise(self.attachment) and self.backbone.packs(batch.layout, wanted)
 
     def run_plain(self, batch: Batched) -> Tensor:
         """Return the outputs of a batch without what the method puts in front; meant for when it is taken off."""
@@ -74,16 +74,15 @@ class Assembly:
             backbone, attachment = backbone.parts[role], attachment.parts[role]
             batch = getattr(batch, role) if isinstance(batch, PairBatch) else batch
         assert isinstance(batch, Batch | ImageBatch)  # noqa: S101
-        rowwise = attachment.rowwise and not self.recompute
-        pooling = attachment.pooling
-        want = partial(backbone.looks_at, pooling=pooling)
+        want = partial(backbone.looks_at, pooling=attachment.pooling)
+        rowwise = self._is_rowwise(attachment)
         hidden, layout = run_attached(backbone, attachment.inputs, batch, want, rowwise=rowwise)
-        return backbone.pool(hidden, layout, pooling)
+        return backbone.pool(hidden, layout, attachment.pooling)
 
     @contextmanager
     def fitting(self) -> Generator[None]:
         """Put what trains into train mode and everything else into eval mode; both are restored on every path."""
-        with holding_modes(self._fitting_modes), recomputing(self.backbone.blocks, on=self.recompute):
+        with holding_modes(self._fitting_modes), recomputing(self.backbone.blocks, on=self.checkpoints):
             yield
 
     @contextmanager
@@ -102,6 +101,10 @@ class Assembly:
             finally:
                 if merged:
                     self.attachment.unmerge()  # type: ignore[misc]
+
+    def _is_rowwise(self, attachment: Attachment) -> bool:
+        """Tell whether rows may be packed: a method's parts treat them one by one, and no block misses the packing."""
+        return attachment.rowwise and not self.checkpoints
 
     @cached_property
     def _fitting_modes(self) -> tuple[tuple[nn.Module, bool], ...]:
@@ -128,7 +131,8 @@ def run_attached(
     `rowwise` says that the method's own parts treat rows one by one.
     """
     rows, layout = inputs(backbone.embed(batch), batch.layout)
-    with sparing(backbone.blocks, on=backbone.spares and is_much(rows)):
+    spares = backbone.spares and is_much(rows) and torch.is_grad_enabled()
+    with sparing(backbone.blocks) if spares else nullcontext():
         if not isinstance(batch, Batch):
             return backbone.run(rows, layout), layout
         wanted = None if want is None or not backbone.narrows else want(layout)

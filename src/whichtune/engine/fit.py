@@ -116,10 +116,15 @@ def move(run: Run, loss: float) -> StepFigures:
 
 def settle(run: Run, figures: StepFigures) -> None:
     """Count a step that is done, tell of it, and validate when it is time."""
+    tell(run, figures)
+    run.keeper.consider(run.step)
+
+
+def tell(run: Run, figures: StepFigures) -> None:
+    """Count a step that is done, and tell of it."""
     run.step = figures.step
     for listener in run.listeners:
         listener.on_step(figures, run.total_steps)
-    run.keeper.consider(run.step)
 
 
 def accumulate(run: Run) -> float:

@@ -95,7 +95,7 @@ def count_laws(trial: TunerTrial) -> Laws:
     Nothing is updated; batch norms that train move their figures, as in any step.
     """
     assembly, encoded = trial.assembly, trial.material.encoded["train"]
-    assembly.recompute = trial.training.gradient_checkpointing
+    assembly.checkpoints = trial.training.gradient_checkpointing
     arithmetic = Arithmetic(trial.training.precision, assembly.device)
     states = list_states(assembly)
     shapes: list[Shape] = []

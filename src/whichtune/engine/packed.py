@@ -1,6 +1,6 @@
 """Several LoRA trials in one pass over one frozen backbone (T1).
 
-Each trial keeps what is its own: batches, masks, head, loss, optimizer, schedule, clipping, stop rule and validation.
+Each trial keeps what is its own: batches, masks, head, loss, optimizer, schedule, clipping, stop rule and scores.
 Shared is the trunk alone. In it rows never meet rows of another text, adapters are given their own trial's rows alone,
 and every loss is a root of the backward pass by itself; so what is not a number in one trial stays in it.
 """
@@ -16,12 +16,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from whichtune.engine.assembly import run_attached
-from whichtune.engine.fit import Run, StepFigures, accumulate, move, settle
+from whichtune.engine.fit import Run, StepFigures, accumulate, move, tell
 from whichtune.engine.guards import fitting_in_memory
 from whichtune.engine.joining import join
 from whichtune.engine.pace import Pace
-from whichtune.engine.slots import SlotAssembly
+from whichtune.engine.predict_together import count_together, predict_together
+from whichtune.engine.slots import SlotAssembly, run_together
 from whichtune.engine.trial import Outcome, TunerTrial
 from whichtune.engine.turns import Turns
 from whichtune.errors import DoesNotFitError, TrialError, UnsupportedError
@@ -29,7 +29,6 @@ from whichtune.layers.laid_masks import RetracingKey
 from whichtune.layers.masks import seed_modules
 from whichtune.measure.device import synchroniser
 from whichtune.measure.modes import holding_modes, wanted_modes
-from whichtune.methods.contracts import unchanged
 from whichtune.models.batch import Batch, Batched
 
 
@@ -94,7 +93,7 @@ class Taken:
 def run_packed(
     trials: Sequence[TunerTrial], pace: Pace | None = None, turns: Turns | None = None
 ) -> list[Outcome | Exception]:
-    """Train trials of `build_packed` side by side and predict with each alone, merged where a lone one is.
+    """Train trials of `build_packed` side by side; predict few rows together, else with each alone, merged if it can.
 
     Returned is what each trial's `run` would return or raise. `pace` says whether steps are taken together, and
     afterwards why; without one they are. The trials' clocks may run on `turns`, by which a shared pass is shared out by
@@ -112,6 +111,7 @@ def run_packed(
                 except Exception as error:  # as of any trial: its own failure
                     outcomes[place] = error
         pack.train()
+        pack.foretell_tests()
         for member in pack.members:
             with pack.turn({member.place: 1}):
                 outcomes[member.place] = _conclude(member, dequantized=plain)
@@ -224,10 +224,49 @@ class Pack:
 
     def _settle(self, steps: Sequence[tuple[Member, StepFigures | None]]) -> None:
         """Tell of the steps that were taken, and validate whose time it is."""
+        told: list[Member] = []
         for member, figures in steps:
             if figures is not None:
                 with self.turn({member.place: 1}), _failing_alone(member):
-                    settle(member.run, figures)
+                    tell(member.run, figures)
+                    told.append(member)
+        due = [member for member in told if member.run.keeper.is_due(member.run.step)]
+        self._foretell(due, "validation", "validate")
+        for member in due:
+            with self.turn({member.place: 1}), _failing_alone(member):
+                member.run.keeper.consider(member.run.step)
+
+    def foretell_tests(self) -> None:
+        """Put the kept weights of all that came through back, and predict their test rows together where they can."""
+        sound = [one for one in self.members if one.error is None and one.run.failure is None and one.trial.tests]
+        for member in sound:
+            with self.turn({member.place: 1}):
+                member.run.keeper.put_back()
+        self._foretell(sound, "test", "predict")
+
+    def _foretell(self, members: Sequence[Member], split: str, phase: str) -> None:
+        """Predict a split for members together, as many as make a batch; each finds its own when it asks."""
+        if len(members) < 2 or not self.pace.together:
+            return
+        size = count_together([one.trial for one in members], split)
+        for start in range(0, len(members), size) if size > 1 else ():
+            some = members[start : start + size]
+            if len(some) > 1:
+                self._predict_together(some, split, phase)
+
+    def _predict_together(self, members: Sequence[Member], split: str, phase: str) -> None:
+        trials = [one.trial for one in members]
+        with ExitStack() as stack:
+            stack.enter_context(self.turn({one.place: 1 for one in members}))
+            for member in members:
+                stack.enter_context(member.run.clock.phase(phase))
+            try:
+                tables = predict_together(trials, split, members[0].run.arithmetic)
+            except (DoesNotFitError, UnsupportedError):
+                return  # each predicts alone, and says what is wrong
+        for trial, table in zip(trials, tables, strict=True):
+            if table is not None:
+                trial.foretold[split] = table
 
     @contextmanager
     def _timing(self, taken: Sequence[Taken], *, together: bool) -> Generator[None]:
@@ -252,7 +291,7 @@ def backpropagate(taken: Sequence[Taken], index: int) -> list[Tensor]:
     """Run one batch of each member through the trunk at once and add up gradients; return each one's share of loss."""
     runs = [one.member.run for one in taken]
     assemblies = [one.member.assembly for one in taken]
-    backbone, rack = assemblies[0].backbone, assemblies[0].rack
+    backbone = assemblies[0].backbone
     batches = [cast(Batch, one.batches[index]) for one in taken]
     alone = [assembly.packs(batch) for assembly, batch in zip(assemblies, batches, strict=True)]
     joint = join(batches, backbone.device, alone)
@@ -260,9 +299,8 @@ def backpropagate(taken: Sequence[Taken], index: int) -> list[Tensor]:
         run.key.advance()
     outputs: list[Tensor] = []
     with runs[0].arithmetic.forward():
-        with rack.sharing([one.slot for one in assemblies], joint):
-            hidden, _ = run_attached(backbone, unchanged, joint.batch, rowwise=True)
-        for run, assembly, rows, batch in zip(runs, assemblies, joint.split(hidden), joint.members, strict=True):
+        hidden = run_together(assemblies, joint)
+        for run, assembly, rows, batch in zip(runs, assemblies, hidden, joint.members, strict=True):
             # The trunk is in eval mode and draws nothing: the head's is the first draw, as in a pass of its own.
             seed_modules(run.key.derive("modules"), backbone.device)
             attachment = assembly.attachment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from time import perf_counter
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,16 @@ from whichtune.models.batch import Batched, Encoded, EncodedRows
 from whichtune.records.predictions import Predictions
 from whichtune.tasks.contract import HeadTask, Task, WrittenTask
 from whichtune.tasks.scored import Scored, gather
+
+
+class Part(NamedTuple):
+    """A batch that was predicted."""
+
+    places: np.ndarray
+    """Of its rows among those of the split."""
+    scored: Scored
+    seconds: float
+    """Of each row."""
 
 
 def by_length(encoded: EncodedRows, size: int) -> Iterator[Batched]:
@@ -65,7 +75,7 @@ def answer_rows(
     arithmetic: Arithmetic,
 ) -> Predictions:
     """Predict every row once with a model that is in its predicting state already, in the examples' order."""
-    examples, encoded = rows
+    encoded = rows[1]
     if task.head().tokens:
         speaker = Speaker(assembly.backbone, arithmetic, assembly.attachment.inputs)
         seed = 0 if assembly.attachment.key is None else assembly.attachment.key.streams.derive("sample", "answers")
@@ -73,9 +83,7 @@ def answer_rows(
             Interview(speaker, cast(WrittenTask, task).asking, size, seed), split, *written_rows(rows)
         )
     task = cast(HeadTask, task)
-    parts: list[Scored] = []
-    places: list[np.ndarray] = []
-    seconds: list[np.ndarray] = []
+    parts: list[Part] = []
 
     def answer(some: np.ndarray) -> None:
         start = perf_counter()
@@ -83,16 +91,24 @@ def answer_rows(
         outputs = assembly(moved)
         if not bool(torch.isfinite(outputs).all()):
             raise NonFiniteError(f"outputs on {split} rows are not numbers: the training diverged")
-        parts.append(task.score(outputs, moved.targets))
-        places.append(some)
-        seconds.append(np.full(len(some), (perf_counter() - start) / len(some), np.float32))
+        scored = task.score(outputs, moved.targets)
+        parts.append(Part(some, scored, (perf_counter() - start) / len(some)))
 
     with arithmetic.forward():
         groups = group_rows(encoded.lengths, size, count_passed(assembly.backbone, assembly.device))
         go_through(groups, answer, assembly.device)
-    table = task.tabulate(split, examples, gather(parts, places))
-    order = np.argsort(np.concatenate(places), kind="stable")
-    table.batch_seconds = np.concatenate(seconds)[order]
+    return tabulate_parts(task, split, rows, parts)
+
+
+def tabulate_parts(
+    task: HeadTask, split: str, rows: tuple[Sequence[Example], EncodedRows], parts: Sequence[Part]
+) -> Predictions:
+    """Put batches that were predicted back into the examples' order, beside them."""
+    examples, encoded = rows
+    places = [one.places for one in parts]
+    table = task.tabulate(split, examples, gather([one.scored for one in parts], places))
+    seconds = np.concatenate([np.full(len(one.places), one.seconds, np.float32) for one in parts])
+    table.batch_seconds = seconds[np.argsort(np.concatenate(places), kind="stable")]
     table.tokens_in = encoded.lengths.astype(np.int32)
     return table
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from whichtune.engine.assembly import Assembly
+from whichtune.engine.assembly import Assembly, run_attached
 from whichtune.engine.build import build_head
+from whichtune.engine.joining import Joint
 from whichtune.errors import UnsupportedError
 from whichtune.layers.heads import HeadRequest
 from whichtune.layers.laid_masks import RetracingKey
 from whichtune.methods import TUNERS
+from whichtune.methods.contracts import unchanged
 from whichtune.methods.lora_slots import Rack, Slot, Wanted, attach_many
 from whichtune.models.backbone import Backbone
 from whichtune.models.batch import Batched
@@ -59,6 +61,14 @@ class SlotAssembly(Assembly):
         """Seat this trial alone, in eval mode; it is merged as any lone one is."""
         with self.rack.seating(self.slot), super().predicting(merge=merge) as merged:
             yield merged
+
+
+def run_together(assemblies: Sequence[SlotAssembly], joint: Joint) -> list[Tensor]:
+    """Return the hidden rows of each trial's own batch, [B, W, H], of one pass over the batches of all."""
+    first = assemblies[0]
+    with first.rack.sharing([one.slot for one in assemblies], joint):
+        hidden, _ = run_attached(first.backbone, unchanged, joint.batch, rowwise=True)
+    return joint.split(hidden)
 
 
 def build_packed(backbone: Backbone, candidates: Sequence[Candidate], request: HeadRequest) -> list[SlotAssembly]:

@@ -170,11 +170,8 @@ def is_much(rows: Tensor) -> bool:
 
 
 @contextmanager
-def sparing(blocks: Iterable[nn.Module], *, on: bool) -> Generator[None]:
-    """Keep less of what runs inside, where gradients are asked for; the modules are given back as they were."""
-    if not on or not torch.is_grad_enabled():
-        yield
-        return
+def sparing(blocks: Iterable[nn.Module]) -> Generator[None]:
+    """Keep less of what runs inside; the modules are given back as they were."""
     seen = Sparing()
     with ExitStack() as stack:
         stack.callback(seen.forget)

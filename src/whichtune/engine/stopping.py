@@ -38,9 +38,13 @@ class Keeper(Generic[Outcome]):
     waited: int = 0
     _copies: dict[str, Tensor] = field(default_factory=dict)
 
+    def is_due(self, step: int) -> bool:
+        """Tell whether it is time to validate after a step."""
+        return step % self.every == 0 or step >= self.last
+
     def consider(self, step: int) -> None:
         """After a step: validate when it is time, and judge."""
-        if step % self.every != 0 and step < self.last:
+        if not self.is_due(step):
             return
         score, outcome = self.validate(step)
         if score > self.best or self.training.keep == "last" or not self.kept_step:

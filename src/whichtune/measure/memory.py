@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from whichtune.measure.clock import PeakMeter
 
 PROCESS = Path("/proc/self")
-_open: ContextVar[SavedBytes | None] = ContextVar("saved_bytes", default=None)
 SLACK_BYTES = 64 * 2**20
 """How far above the resident set a freshly reset peak may lie: other threads go on allocating."""
+_counting: ContextVar[SavedBytes | None] = ContextVar("saved_bytes", default=None)
+"""The count inside whose `saved_bytes` a pass runs."""
 
 
 def read_rss(process: Path = PROCESS) -> Reading[int]:
@@ -138,7 +139,7 @@ class SavedBytes:
         self._unknown: str | None = None
 
     def add(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Count the tensor's storage unless it was counted or belongs to a state."""
+        """Count the tensor's storage unless it was counted or belongs to a state; return its numbers, to be kept."""
         try:
             key = storage_key(tensor)
         except (NotImplementedError, RuntimeError):
@@ -147,7 +148,7 @@ class SavedBytes:
         if key not in self._known:
             self._known[key] = weak_storage(tensor)
             self._bytes += tensor.untyped_storage().nbytes()
-        return tensor
+        return tensor.detach()  # an operation that keeps its own output would else hold itself
 
     @property
     def reading(self) -> Reading[int]:
@@ -166,17 +167,17 @@ def saved_bytes(states: Iterable[torch.Tensor]) -> Generator[SavedBytes]:
     from torch.autograd.graph import saved_tensors_hooks
 
     count = SavedBytes(states)
-    token = _open.set(count)
+    token = _counting.set(count)
     try:
         with saved_tensors_hooks(count.add, _give_back):
             yield count
     finally:
-        _open.reset(token)
+        _counting.reset(token)
 
 
 def note_saved(tensor: torch.Tensor) -> None:
     """Count a tensor that hooks of someone else keep: they stand before those of `saved_bytes`."""
-    count = _open.get()
+    count = _counting.get()
     if count is not None:
         count.add(tensor)
 

@@ -92,11 +92,15 @@ def compare_curves(recorded: Lines, again: Lines, tolerance: float, *, shared: b
     return found + list(compare_results("curve", checks[0], checks[1], moved=moved))
 
 
-def compare_counts(recorded: TrialRecord, again: TrialRecord) -> list[Difference]:
-    """List parameter counts, tensors held, steps and cut texts that differ."""
+def compare_counts(recorded: TrialRecord, again: TrialRecord, *, shared: bool = False) -> list[Difference]:
+    """List parameter counts, tensors held, steps and cut texts that differ.
+
+    `shared` says that a pass was shared with other trials: then they may have been evaluated together, unmerged.
+    """
+    names = [name for name in COUNTS if not (shared and name == "evaluated_merged")]
     sides = [
         {f"parameters.{name}": value for name, value in one.parameters.model_dump().items()}
-        | {name: getattr(one, name) for name in COUNTS}
+        | {name: getattr(one, name) for name in names}
         for one in (recorded, again)
     ]
     return [given("counts", name, own, sides[1][name]) for name, own in sides[0].items() if own != sides[1][name]]

@@ -138,21 +138,20 @@ def measure(desk: Desk, asked: Open, assemble: Assemble) -> tuple[Pace, Timing |
     """Time a few steps in this process, then of the slowest in several at once; return those too if they are taken.
 
     Costs the steps (3 to 12 of a candidate, about 10 s unless three take longer; of three candidates here, of one in
-    several) and the start of the processes, which are started only where the trainings that are left are long enough.
+    several) and the start of the processes, which are started only where the trainings that are left are long enough;
+    whoever assembles them closes them where this raises.
     """
     timed = _time_alone(desk)
     if not timed:
         return replace(asked.one, why="no candidate trains more than its head"), None
-    each = [statistics.median(seconds) for _, seconds, _ in timed]
-    alone = max(each)
-    planned, seconds, _ = timed[each.index(alone)]
-    whole = asked.trainings * statistics.fmean(one * steps for one, (_, _, steps) in zip(each, timed, strict=True))
+    whole = asked.trainings * statistics.fmean(statistics.median(seconds) * steps for _, seconds, steps in timed)
+    planned, seconds, _ = max(timed, key=lambda one: statistics.median(one[1]))
     told: dict[str, Any] = {
         "about": asked.about,
         "candidate": planned.candidate,
         "trainings": asked.trainings,
         "steps": len(seconds),
-        "alone": {"threads": asked.one.threads, "step_seconds": alone},
+        "alone": {"threads": asked.one.threads, "step_seconds": statistics.median(seconds)},
     }
     why = _too_little(desk, asked, whole)
     if why:
@@ -163,9 +162,6 @@ def measure(desk: Desk, asked: Open, assemble: Assemble) -> tuple[Pace, Timing |
     except WorkerError as error:
         crowd.close()
         return replace(asked.one, why=str(error), measured=told), None
-    except BaseException:
-        crowd.close()
-        raise
     if pace.workers == 1:
         crowd.close()
     return pace, crowd if pace.workers > 1 else None

@@ -129,20 +129,25 @@ def _run(study: StudySpec, folder: StudyFolder, watcher: Watcher, crew: Crew) ->
 def _prepare(desk: Desk, earlier: Mapping[str, Any], watcher: Watcher, stack: ExitStack) -> tuple[Fingerprints, Hands]:
     """See that the input is right and decide how trials run; return what runs them, which ends with the stack."""
     study, folder, device = desk.shared.study, desk.folder, desk.shared.device
+
+    def hire(own: Desk) -> Crowd:
+        """Make several workers ready to be started."""
+        crowd = Crowd(own, watcher)
+        stack.callback(crowd.close)
+        return crowd
+
     pace, hands = settle(desk, earlier), None
     held = {name: earlier[name] for name in ("threads",) if name in earlier}
     write_text(folder.spec, dump_study(study, {"device": str(device), **getattr(pace, "decisions", held)}))
     if isinstance(pace, Pace) and pace.workers > 1:
-        hands = Crowd(replace(desk, threads=pace.threads, workers=pace.workers), watcher)
-        stack.callback(hands.close)
+        hands = hire(replace(desk, threads=pace.threads, workers=pace.workers))
         if not earlier:  # all is still to be done: they load their libraries while this process looks at the input
             hands.begin(count_trainings(desk))
     known = _fingerprint_all(desk)
     if isinstance(pace, Open):
         watcher.on_note("workers: timing a few steps, in one process and in several")
         with desk.ledger.spending("decide workers"):
-            pace, hands = measure(desk, pace, lambda own: Crowd(own, watcher))
-        stack.callback(lambda: None if hands is None else hands.close())
+            pace, hands = measure(desk, pace, hire)
     if pace.why:
         watcher.on_note(f"workers: {pace.workers} ({pace.why})")
     write_text(folder.spec, dump_study(study, {"device": str(device), **pace.decisions}))

@@ -320,7 +320,8 @@ def _compare(case: _Case, folder: TrialFolder, again: TrialRecord, task: Task, c
     curve = compare_curves(lines[0], lines[1], made.tolerance, shared=shared)
     moved = moved_splits(tables)
     made.compared = ["predictions", *["curve"] * folder.curve.is_file(), "counts", "scores"]
-    made.differences = [*tables, *curve, *compare_counts(record, again), *compare_scores(record, again, moved)]
+    counts = compare_counts(record, again, shared=shared)
+    made.differences = [*tables, *curve, *counts, *compare_scores(record, again, moved)]
     for split in moved & set(record.scores):
         made.differences += _rescore(record, split, first[split], task)
     if (folder.adapter / "adapter.safetensors").is_file():

@@ -17,6 +17,8 @@ from whichtune.models.backbone import LoadRequest
 from whichtune.study.hands import Job
 from whichtune.study.messages import End, Order, Setup, Work
 
+MODULE = "whichtune.study.working"
+"""What a worker runs, as `python -m` names it."""
 LEAVE_SECONDS = 15.0
 """For a worker to end what it holds (trackers, its checking process) once it is told to."""
 DYING_SECONDS = 5.0
@@ -76,7 +78,7 @@ def start_worker(setup: Setup) -> Worker:
     near, far = socket.socketpair()
     with far:
         process = subprocess.Popen(
-            [sys.executable, "-m", "whichtune.study.working", str(far.fileno())],
+            [sys.executable, "-m", MODULE, str(far.fileno())],
             stdin=subprocess.DEVNULL,
             pass_fds=[far.fileno()],
             env=bound_threads(setup.threads),
