@@ -4,7 +4,8 @@
 
 unpad         LoRA, full fine-tuning and the last layer, random batches of 16, the trunk with padding and without
 narrow        the same, the last block for the rows that the head reads and for all, with `unpad` on both sides
-recompute     the same in batches of 256, rows made again in the backward pass and kept for it, with both of these
+onednn        the same, large products by oneDNN and by MKL, with both; only where MKL lags behind
+recompute     the same in batches of 256, rows made again in the backward pass and kept for it, with the first two
 reuse_prefix  the last layer over 5 epochs, the frozen blocks in every step and once a text, with `unpad` on both sides
 dequantize_once  QLoRA, four-bit weights unpacked once a trial and in every product, with `unpad` on both sides
 
@@ -40,6 +41,7 @@ from whichtune.engine.prefix_cache import Keeping, with_prefix
 from whichtune.engine.trial import Material, TunerTrial
 from whichtune.fetch.cache import cache_root
 from whichtune.measure.clock import PhaseClock
+from whichtune.measure.device import mkl_lags
 from whichtune.models.backbone import Backbone, LoadRequest
 from whichtune.models.dequantizing import Allowance
 from whichtune.models.load import load_backbone
@@ -73,6 +75,7 @@ class Side:
     narrow: bool = False
     dequantize: bool = False
     recompute: bool = False
+    onednn: bool = False
     losses: list[float] = field(default_factory=list)
     answers: list[str | None] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
@@ -84,11 +87,10 @@ class Side:
         pass
 
 
-def load(quantization: Quantization | None = None) -> Backbone:
+def load(quantization: Quantization | None = None, *, widen: bool = False) -> Backbone:
     """Load MiniLM without the dropout of its own."""
-    backbone = load_backbone(
-        MiniLMBackbone(kind="minilm"), LoadRequest(unpad=True, narrow=True, quantization=quantization)
-    )
+    request = LoadRequest(unpad=True, narrow=True, quantization=quantization, widen=widen)
+    backbone = load_backbone(MiniLMBackbone(kind="minilm"), request)
     for module in backbone.trunk.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -161,7 +163,7 @@ def main() -> int:
     sizes = {"train": asked.rows, "validation": 100, "test": 400}
     data = load_data(DataSpec.model_validate({"source": {"kind": "movie-reviews"}, "sizes": sizes}))
     task = build_task(TextClassificationSpec(kind="text-classification"), data.labels)
-    backbone, quantized = load(), load(Quantization())
+    backbone, quantized, wide = load(), load(Quantization()), load(widen=True)
     training = TrainingSpec(epochs=asked.epochs, batch_size=16, max_length=128, head_dropout=0.0)
     material = Material(task, data, encode_splits(data, task, backbone.encoder, training.max_length, cache_root()))
     lengths = material.encoded["train"].lengths
@@ -169,6 +171,10 @@ def main() -> int:
     warm_up_optimizer()
     rows = [(f"unpad, {name}", name, Side(True, False), Side(False, False), training) for name in METHODS]
     rows += [(f"narrow, {name}", name, Side(True, False, True), Side(True, False), training) for name in METHODS]
+    if mkl_lags():
+        for name in ("lora", "full", "last-layers"):
+            on, off = (Side(True, False, True, onednn=way) for way in (True, False))
+            rows.append((f"onednn, {name}", name, on, off, training))
     large = training.model_copy(update={"batch_size": LARGE_BATCH})
     rows += [
         (f"recompute, {name}", name, Side(True, False, True, recompute=True), Side(True, False, True), large)
@@ -182,8 +188,10 @@ def main() -> int:
     rows = [row for row in rows if not asked.only or row[0].split(",")[0] in asked.only]
     found = []
     for told, name, on, off, how in rows:
-        given = quantized if name == "qlora" else backbone
-        runs = {"on": make_run(given, material, name, on, how), "off": make_run(given, material, name, off, how)}
+        runs = {}
+        for way, side in (("on", on), ("off", off)):
+            given = quantized if name == "qlora" else wide if side.onednn else backbone
+            runs[way] = make_run(given, material, name, side, how)
         found.append(judge(told, (on, off), alternate(runs, asked.rounds)))
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps({"rows": asked.rows, "rounds": asked.rounds, "found": found}, indent=1), encoding="utf-8")

@@ -15,6 +15,7 @@ import torch
 from whichtune.bench.peer import Job
 from whichtune.measure.device import synchroniser
 from whichtune.models.backbone import Backbone
+from whichtune.models.wide_products import can_widen, project
 from whichtune.spec.methods import FrozenFeaturesSpec, FullSpec, LastLayersSpec
 from whichtune.spec.soft_prompts import PromptTuningSpec
 
@@ -38,14 +39,15 @@ class Size:
 
 
 def measure_rate(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
-    """Return operations a second of a product of two square matrices, the best of many."""
+    """Return operations a second of a product of two square matrices, the best of many, of both libraries on a CPU."""
     side = SIDE if device.type == "cpu" else CARD_SIDE
     first, second = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    ways = [torch.mm, project] if device.type == "cpu" and can_widen() else [torch.mm]
     best, wait = float("inf"), synchroniser(device) or (lambda: None)
-    for _ in range(REPEATS):
+    for multiply in ways * REPEATS:
         wait()
         start = time.perf_counter()
-        torch.mm(first, second)
+        multiply(first, second)
         wait()
         best = min(best, time.perf_counter() - start)
     return 2 * side**3 / best

@@ -10,6 +10,7 @@ from whichtune.engine.assembly import Assembly
 from whichtune.errors import UnsupportedError
 from whichtune.layers.heads import ClassHead, FusionHead, Head, HeadRequest, TokenHead
 from whichtune.layers.masks import StepKey
+from whichtune.measure.device import mkl_lags
 from whichtune.methods import TUNERS
 from whichtune.methods.pairs import attach_pair, why_not_on_pair
 from whichtune.models.backbone import Backbone, LoadRequest
@@ -75,6 +76,7 @@ def request_load(method: MethodSpec, attention: str, reads: Reads = "text", engi
         unpad=engine.unpad,
         narrow=engine.narrow,
         spare=engine.recompute,
+        widen=engine.onednn and mkl_lags(),
         dequantize=Allowance(engine.dequantized_bytes) if once else None,
     )
 

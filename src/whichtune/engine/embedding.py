@@ -104,6 +104,7 @@ def key_embeddings(backbone: Backbone, encoded: Encoded | EncodedImages, how: Ho
     weights = [backbone.fingerprint, kinds, getattr(config, "_attn_implementation", None)]
     weights += ["unpads"] if backbone.unpads else []
     weights += ["narrows"] if backbone.narrows else []
+    weights += ["widened"] if backbone.widened else []
     machine = [backbone.device.type, torch.get_float32_matmul_precision()]
     machine += [read_version(name) for name in ("torch", "transformers")]
     way = [how.max_length, how.pooling, how.normalise, how.batch_size, how.precision, SHARD_ROWS, EMBEDDING_VERSION]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -17,6 +17,7 @@ from whichtune.engine.build import request_load
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.predict import answer_rows
 from whichtune.engine.speaking import Speaker
+from whichtune.measure.device import mkl_lags
 from whichtune.models.backbone import LoadRequest
 from whichtune.models.batch import EncodedRows
 from whichtune.models.causal import require_output
@@ -109,7 +110,8 @@ class Predictor:
 def open_predictor(adapter: Path, manner: Manner) -> Generator[Predictor]:
     """Load backbone and adapter, and merge them for as long as answers are wanted."""
     card = load_card(adapter)
-    backbone = load_backbone(card.backbone, request_load(card.method, manner.attention, card.task.reads))
+    request = replace(request_load(card.method, manner.attention, card.task.reads), widen=mkl_lags())
+    backbone = load_backbone(card.backbone, request)
     backbone.trunk.to(manner.device)
     assembly = load_adapter(adapter, backbone)
     try:
@@ -122,7 +124,7 @@ def open_predictor(adapter: Path, manner: Manner) -> Generator[Predictor]:
 
 def open_model(spec: BackboneSpec, manner: Manner) -> Speaker:
     """Load a model as it was released, to write with; refuse one that scores no tokens."""
-    backbone = load_backbone(spec, LoadRequest(attention=manner.attention))
+    backbone = load_backbone(spec, LoadRequest(attention=manner.attention, widen=mkl_lags()))
     require_output(backbone)
     backbone.trunk.to(manner.device)
     return Speaker(backbone, Arithmetic(manner.precision, manner.device))

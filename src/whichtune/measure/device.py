@@ -138,6 +138,18 @@ def read_cpu_field(field: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> str | N
     return next(found, None)
 
 
+def mkl_lags(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Tell whether MKL gives this processor but half of its width: one with AVX-512 that is not Intel's.
+
+    MKL chooses its code by the maker. Nothing is timed, so that a machine has one answer; an unknown maker has none.
+    """
+    import torch
+
+    maker = read_cpu_field("vendor_id", cpuinfo)
+    known = maker is not None and maker != "GenuineIntel"
+    return known and torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
 def read_memory_bytes() -> int | None:
     """Return the machine's memory in bytes, or None where the system does not tell."""
     import psutil

@@ -133,6 +133,10 @@ def _count_added_product(_added: Shape, left: Shape, right: Shape, *_: Any, **__
     return 2 * prod(left) * right[-1]
 
 
+def _count_linear(rows: Shape, weight: Shape, *_: Any, **__: Any) -> int:
+    return 2 * prod(rows) * weight[0]
+
+
 def _count_four_bit(rows: Shape, _packed: Shape, shape: Shape, *_: Any, **__: Any) -> int:
     """A product with packed weights that stand for a matrix [out, in]; unpacking them is no product."""
     return 2 * prod(rows) * shape[0]
@@ -162,6 +166,8 @@ def known_formulas() -> dict[Any, Callable[..., int]]:
     if "bitsandbytes" in sys.modules:
         packed = torch.ops.bitsandbytes
         found |= {packed.gemm_4bit: _count_four_bit, packed.gemv_4bit: _count_four_bit}
+    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        found[torch.ops.mkldnn._linear_pointwise] = _count_linear
     return found
 
 

@@ -51,6 +51,8 @@ class LoadRequest:
     """Whether the last block runs for the rows alone that are looked at, where that is proved to give the same."""
     spare: bool = False
     """Whether a pass keeps for the backward one no rows that can be made again from others that it keeps."""
+    widen: bool = False
+    """Whether float32 products on a CPU are oneDNN's, and not MKL's."""
     dequantize: Allowance | None = None
     """What the plain weights of a quantized trunk may take while a trial runs; nothing when left out."""
 
@@ -81,6 +83,8 @@ class Backbone:
     """Whether `run` may leave out of the last block what is not looked at; of one that may leave padding out."""
     spares: bool = False
     """Whether a pass keeps nothing that can be made again from what else it keeps (`engine/sparing.py`)."""
+    widened: bool = False
+    """Whether large products of the trunk, and scores of tokens, are oneDNN's (`models/wide_products.py`)."""
     dequantizes: Allowance | None = None
     """What plain weights may take that stand in for those in four bits while a trial runs; None for nothing."""
 
@@ -89,7 +93,7 @@ class Backbone:
         """What makes token ids of texts, or a `ModelError` where the trunk reads images."""
         if isinstance(self.reader, TextEncoder):
             return self.reader
-        raise self._not_read("texts")
+        raise _not_read(self.anatomy, "texts")
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -159,10 +163,10 @@ class Backbone:
         """
         if isinstance(batch, Batch):
             if self.anatomy.reads == "image":
-                raise self._not_read("texts")
+                raise _not_read(self.anatomy, "texts")
             return self._tokens(batch.ids)
         if self.anatomy.reads == "text":
-            raise self._not_read("images")
+            raise _not_read(self.anatomy, "images")
         pixels = batch.pixels.to(next(self.trunk.parameters()).dtype)
         if self.anatomy.form == "maps":
             return pixels
@@ -279,12 +283,6 @@ class Backbone:
         names = [name for name, _ in self.trunk.named_parameters()]
         return tuple(name for name in names if name in self.anatomy.unread or name.startswith(skipped))
 
-    def _not_read(self, given: str) -> ModelError:
-        reads = f"the family '{self.anatomy.family}' reads {self.anatomy.reads}s, and the task gives {given}"
-        return ModelError(
-            reads, remedy=f"choose a backbone that reads {given}, or a task that gives what this one reads"
-        )
-
     @cached_property
     def _block_paths(self) -> tuple[str, ...]:
         return list_blocks(self.trunk, self.anatomy.blocks)
@@ -310,3 +308,8 @@ class Backbone:
 
 def _takes(module: nn.Module) -> frozenset[str]:
     return frozenset(inspect.signature(module.forward).parameters)
+
+
+def _not_read(anatomy: Anatomy, given: str) -> ModelError:
+    reads = f"the family '{anatomy.family}' reads {anatomy.reads}s, and the task gives {given}"
+    return ModelError(reads, remedy=f"choose a backbone that reads {given}, or a task that gives what this one reads")

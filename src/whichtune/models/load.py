@@ -55,6 +55,7 @@ from whichtune.models.towers import (
     require_side,
 )
 from whichtune.models.weights import PICKLED, SAFE, find_weights
+from whichtune.models.wide_products import project, widen_products
 from whichtune.spec.backbones import (
     BackboneBase,
     BackboneSpec,
@@ -137,9 +138,18 @@ def load_backbone(spec: BackboneSpec, request: LoadRequest) -> Backbone:
         backbone = LOADERS[type(spec)](spec, request)
         backbone = replace(backbone, dequantizes=request.dequantize, spares=request.spare)
         if isinstance(backbone, Pair):
-            return backbone
-        backbone = _quantize(backbone, request.quantization)
+            return replace(backbone, widened=all(part.widened for part in backbone.parts.values()))
+        backbone = _widen(_quantize(backbone, request.quantization), request)
         return _save_rows(backbone, request)
+
+
+def _widen(backbone: Backbone, request: LoadRequest) -> Backbone:
+    """Let large products be oneDNN's, as far as that was asked for and this build of torch can."""
+    if not request.widen or not widen_products(backbone.trunk):
+        return backbone
+    if backbone.output is not None:
+        backbone.output.project = project
+    return replace(backbone, widened=True)
 
 
 def _save_rows(backbone: Backbone, request: LoadRequest) -> Backbone:

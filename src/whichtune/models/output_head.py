@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -24,6 +25,7 @@ class OutputHead(nn.Module):
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
         self.softcap = softcap
+        self.project: Callable[[Tensor, Tensor, Tensor | None], Tensor] = functional.linear
 
     @property
     def tied(self) -> bool:
@@ -40,7 +42,7 @@ class OutputHead(nn.Module):
         if self.weight is not None and self.weight.device != hidden.device:
             self.to(hidden.device)
         weight = table if self.weight is None else self.weight
-        scores = functional.linear(hidden, weight.to(hidden.dtype), self.bias)
+        scores = self.project(hidden, weight.to(hidden.dtype), self.bias)
         return scores if self.softcap is None else self.softcap * torch.tanh(scores / self.softcap)
 
 

@@ -32,6 +32,9 @@ class EngineSpec(Spec):
     recompute: bool = True
     """Keep for the backward pass no output of a norm, an activation or a gate where what it is made of is kept anyway:
     it is made again (T0). Probes measure without it."""
+    onednn: bool = True
+    """Multiply in float32 by oneDNN on processors of which MKL, torch's own choice, uses but half of the width: those
+    with AVX-512 that are not Intel's (T1). Probes measure without it."""
     reuse_prefix: bool = True
     """Run the blocks below everything that trains once a text, and keep what they make of it (T1)."""
     prefix_bytes: int = Field(default=4_000_000_000, ge=0)
@@ -46,5 +49,7 @@ class EngineSpec(Spec):
     that is faster, a number trains so many together anywhere, `off` trains one after another."""
 
 
-PLAIN = EngineSpec(unpad=False, narrow=False, recompute=False, reuse_prefix=False, dequantize_once=False, pack="off")
+PLAIN = EngineSpec(
+    unpad=False, narrow=False, recompute=False, onednn=False, reuse_prefix=False, dequantize_once=False, pack="off"
+)
 """The plain path: nothing is saved."""

@@ -24,7 +24,7 @@ from whichtune.errors import DataError, ModelError, SpecError
 from whichtune.fetch.atomic import write_text, writing
 from whichtune.fetch.cache import cache_root
 from whichtune.fetch.fingerprint import fingerprint_file
-from whichtune.measure.device import pick_device
+from whichtune.measure.device import mkl_lags, pick_device
 from whichtune.measure.environment import read_versions
 from whichtune.models.backbone import Backbone, LoadRequest
 from whichtune.models.batch import Encoded
@@ -120,7 +120,7 @@ def open_encoder(word: str, reads: Reading, *, image_size: int | None = None, de
     if image_size is not None and reads == "text":
         raise SpecError("--image-size is about images, and texts are embedded", value=image_size, remedy="leave it out")
     spec: BackboneBase = TypeAdapter[Any](Encoder).validate_python({**entry, "image_size": image_size})
-    backbone = load_backbone(cast(Any, spec), LoadRequest(reads=reads))
+    backbone = load_backbone(cast(Any, spec), LoadRequest(reads=reads, widen=mkl_lags()))
     backbone.trunk.to(pick_device(device))
     return backbone
 

@@ -267,6 +267,7 @@ def load_described(desk: Desk, planned: Planned, record: TrialRecord, material: 
     keep_cuts(record, material.data, material.encoded)
     record.traps += [f"backbone: {note}" for note in backbone.notes]
     record.device |= {"unpad": backbone.unpads, "narrow": backbone.narrows, "recompute": backbone.spares}
+    record.device["onednn"] = backbone.widened
     return backbone
 
 

@@ -215,6 +215,7 @@ def _rebuild(record: TrialRecord, study: StudySpec) -> StudySpec:
             "engine": EngineSpec(
                 unpad=bool(record.device.get("unpad")),
                 narrow=bool(record.device.get("narrow")),
+                onednn=bool(record.device.get("onednn")),
                 reuse_prefix=bool(record.device.get("prefix_blocks")),
                 dequantize_once=bool(record.device.get("dequantized")),
             ),

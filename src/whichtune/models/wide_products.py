@@ -1,0 +1,119 @@
+"""Products of linear maps in float32 by oneDNN, for processors whose full width MKL leaves unused.
+
+torch hands float32 products on a CPU to MKL, which chooses its code by the processor's maker, and gives 256 bits at a
+time to processors of others that could take 512. oneDNN, which torch carries as well, looks at what a processor can
+do. The mathematics is the same, rounded otherwise (T1); weights stay where and as they are. `benchmarks/products.py`
+measures both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+LEAST_MULTIPLICATIONS = 2**23
+"""Of a product: a smaller one is over before a call's own time is made good, and that of preparing for new shapes."""
+TRIED_ROWS, TRIED_WIDTH = 48, 64
+CLOSE = 1e-4
+
+
+def project(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return rows [..., in] times weight [out, in], plus bias [out]: by oneDNN where it is worth it, else as ever."""
+    if not _is_meant(rows, weight, bias):
+        return functional.linear(rows, weight, bias)
+    if torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in (rows, weight, bias)):
+        made: Tensor = _Project.apply(rows, weight, bias)  # type: ignore[assignment]
+        return made
+    return _multiply(rows, weight, bias)
+
+
+def widen_products(trunk: nn.Module) -> bool:
+    """Let every plain linear map of a trunk multiply this way; return whether this build of torch can.
+
+    Maps keep their class and tensors, so whatever wraps or replaces them finds what it expects.
+    """
+    if not can_widen():
+        return False
+    for module, run in _list_maps(trunk):
+        module.forward = run
+    return True
+
+
+def can_widen() -> bool:
+    """Tell whether oneDNN is here and gives the products that MKL gives."""
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    draw = torch.Generator().manual_seed(0)
+    rows, weight = (torch.randn(size, TRIED_WIDTH, generator=draw) for size in (TRIED_ROWS, 2 * TRIED_WIDTH))
+    plain = functional.linear(rows, weight)
+    try:
+        ways = (_multiply(rows, weight, None), _multiply(weight, rows, None).t())
+    except RuntimeError:
+        return False
+    return all(torch.allclose(one, plain, atol=CLOSE) for one in ways)
+
+
+def _list_maps(trunk: nn.Module) -> Iterator[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
+    """Yield the linear maps that nothing stands in front of, with what runs in the place of each."""
+    for module in trunk.modules():
+        if "forward" in vars(module):
+            continue
+        if type(module) is nn.Linear:
+            yield module, partial(_run_linear, module)
+        elif type(module).__name__ == "Conv1D":  # GPT-2's, which keeps its weight as [in, out]
+            yield module, partial(_run_transposed, module)
+
+
+def _run_linear(module: nn.Linear, rows: Tensor) -> Tensor:
+    return project(rows, module.weight, module.bias)
+
+
+def _run_transposed(module: Any, rows: Tensor) -> Tensor:
+    return project(rows, module.weight.t(), module.bias)
+
+
+def _is_meant(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    kinds = {rows.dtype, weight.dtype} if bias is None else {rows.dtype, weight.dtype, bias.dtype}
+    return (
+        rows.numel() * weight.shape[0] >= LEAST_MULTIPLICATIONS
+        and kinds == {torch.float32}
+        and rows.device.type == weight.device.type == "cpu"
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _multiply(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return rows [..., in] times weight [out, in], whatever the strides of both."""
+    return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+
+
+class _Project(torch.autograd.Function):
+    """A product that keeps what its gradients need, and no more: rows where a weight trains, weights where rows do."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return [..., out]."""
+        trains, passes = ctx.needs_input_grad[1], ctx.needs_input_grad[0]
+        ctx.save_for_backward(rows if trains else None, weight if passes else None)
+        return _multiply(rows, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # type: ignore[override]
+        """Return the gradients that are asked for."""
+        rows, weight = ctx.saved_tensors
+        flat = grad.reshape(-1, grad.shape[-1])
+        grad_rows = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            grad_rows = _multiply(flat, weight.t(), None).view(*grad.shape[:-1], -1)
+        if ctx.needs_input_grad[1]:
+            grad_weight = _multiply(flat.t(), rows.reshape(-1, rows.shape[-1]).t(), None)
+        if ctx.needs_input_grad[2]:
+            grad_bias = flat.sum(dim=0)
+        return grad_rows, grad_weight, grad_bias
