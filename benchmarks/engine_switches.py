@@ -171,7 +171,7 @@ def main() -> int:
     warm_up_optimizer()
     rows = [(f"unpad, {name}", name, Side(True, False), Side(False, False), training) for name in METHODS]
     rows += [(f"narrow, {name}", name, Side(True, False, True), Side(True, False), training) for name in METHODS]
-    if mkl_lags():
+    if mkl_lags(torch.device("cpu")):
         for name in ("lora", "full", "last-layers"):
             on, off = (Side(True, False, True, onednn=way) for way in (True, False))
             rows.append((f"onednn, {name}", name, on, off, training))

@@ -2,11 +2,11 @@
 
     python benchmarks/products.py [--threads 1 2] [--rounds 15]
 
-Shapes are those of maps in MiniLM and SmolLM2 for the tokens of small and large batches: forward, and backward by rows
-and by weights, as `models/wide_products.py` multiplies them and as torch does. A round times every product once each
-way, in turn. Printed are operations a second of both and their ratio, median of the rounds, and the time of a first
-product of a shape, for which oneDNN prepares code. Exits with 1 where `engine.onednn` would be on here and a product
-of at least its size is slower with it.
+Shapes are those of maps in MiniLM, SmolLM2 and a model of seven billion weights, for few tokens and for those of small
+and large batches: forward, and backward by rows and by weights, as `models/wide_products.py` multiplies them and as
+torch does. A round times every product once each way, in turn. Printed are operations a second of both and their
+ratio, median of the rounds, and the time of a first product of a shape, for which oneDNN prepares code. Exits with 1
+where `engine.onednn` would be on here and a product of at least its size is slower with it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,15 @@ from whichtune.measure.device import mkl_lags, read_cpu_field, read_cpu_name
 from whichtune.models.wide_products import LEAST_MULTIPLICATIONS, can_widen, project
 
 OUT = Path(__file__).parent / "out" / "products.json"
-MAPS = {"MiniLM, attention": (384, 384), "MiniLM, wider": (384, 1536), "SmolLM2, wider": (576, 1536)}
-ROWS = (64, 437, 2048)
+MAPS: dict[str, tuple[tuple[int, int], tuple[int, ...]]] = {
+    "MiniLM, attention": ((384, 384), (64, 437, 2048)),
+    "MiniLM, wider": ((384, 1536), (16, 64, 437, 2048)),
+    "SmolLM2, wider": ((576, 1536), (16, 64, 437, 2048)),
+    "SmolLM2, tokens": ((576, 49152), (1, 4, 16, 64)),
+    "7B, wider": ((4096, 11008), (1, 4)),
+}
+"""Width and outputs, and the numbers of rows: few of them as where an answer is written."""
+TIMES = ("first", "second")
 FRESH = range(300, 420, 3)
 """Numbers of rows that are met for the first time."""
 Multiply = Callable[[Tensor, Tensor], Tensor]
@@ -44,6 +51,8 @@ def list_products(rows: int, sizes: tuple[int, int]) -> dict[str, tuple[Tensor, 
 
 
 def make_timed(multiply: Multiply, pair: tuple[Tensor, Tensor]) -> Callable[[], float]:
+    """Return what multiplies once and gives its seconds."""
+
     def run() -> float:
         start = time.perf_counter()
         multiply(*pair)
@@ -56,8 +65,8 @@ def compare(threads: int, rounds: int) -> list[dict[str, Any]]:
     """Time every product both ways with so many threads."""
     torch.set_num_threads(threads)
     found = []
-    for name, sizes in MAPS.items():
-        for rows in ROWS:
+    for name, (sizes, counts) in MAPS.items():
+        for rows in counts:
             for what, pair in list_products(rows, sizes).items():
                 sides = {"oneDNN": make_timed(project, pair), "MKL": make_timed(functional.linear, pair)}
                 for run in sides.values():
@@ -81,9 +90,6 @@ def time_first(threads: int) -> dict[str, float]:
     return {name: 1e3 * sum(make_timed(project, (one, weight))() for one in given) / len(given) for name in TIMES}
 
 
-TIMES = ("first", "second")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, count_cores()}))
@@ -92,7 +98,7 @@ def main() -> int:
     if not can_widen():
         print("NOT RUN: this build of torch has no oneDNN.")
         return 0
-    used = mkl_lags()
+    used = mkl_lags(torch.device("cpu"))
     print(f"{read_cpu_name()} ({read_cpu_field('vendor_id')}), {torch.backends.cpu.get_cpu_capability()}")
     print(f"`engine.onednn` is {'on' if used else 'off, whatever the study says,'} on this processor")
     found = [one for threads in asked.threads for one in compare(threads, asked.rounds)]

@@ -91,7 +91,7 @@ def test_passes_inside_passes_count_once():
 def test_passes_in_workers_are_counted(tiny, tmp_path):
     before = worker.MODULE
     study = build_study(study_two(24), 1, (*tiny, "execution.workers=2"))
-    with timing_workers(tmp_path / "workers"):
+    with timing_workers(tmp_path / "workers", torch.device("cpu")):
         outcome = run_study(study, tmp_path / "runs", Silent())
     assert not outcome.failed
     assert len(list((tmp_path / "workers").iterdir())) == 2

@@ -292,10 +292,17 @@ def test_as_many_are_predicted_together_as_make_a_batch(make_trials, foretold, a
     assert count_together(together, "validation") == 0, "they have not equally many rows"
     words, _ = make_trials(("gpt2", True, False), task=ask_in_words(), rows=256)
     assert count_together(words, "validation") == 0
-    pairs, alone = make_trials(rows=2 * rows, max_steps=4)
-    assert not any(isinstance(one, Exception) for one in run_packed(pairs))
-    assert ("validation", 2) in foretold, "the third is left, and predicts alone"
-    assert [trial.run().merged for trial in alone] == [True] * 3
+    pairs, _ = make_trials(rows=2 * rows, max_steps=4)
+    outcomes = run_packed(pairs)
+    assert foretold == [("validation", 2), ("test", 2)]
+    assert [one.merged for one in outcomes] == [False, False, True], "the third is left, and predicts alone"
+
+
+def test_it_is_told_of_the_split_that_was_predicted_last_whether_it_was_merged(make_trials, monkeypatch):
+    own = packed.count_together
+    monkeypatch.setattr(packed, "count_together", lambda trials, split: 0 if split == "test" else own(trials, split))
+    together, _ = make_trials(rows=256, max_steps=8)
+    assert [outcome.merged for outcome in run_packed(together)] == [True] * 3
 
 
 def test_outputs_that_are_not_numbers_fail_their_own_trial(make_trials, foretold):
@@ -316,15 +323,19 @@ def test_outputs_that_are_not_numbers_fail_their_own_trial(make_trials, foretold
         assert outcomes[place].predictions[-1].parsed == own.predictions[-1].parsed
 
 
-@pytest.mark.parametrize("error", [DoesNotFitError("too much"), UnsupportedError("not here")])
-def test_where_it_cannot_be_each_predicts_alone(make_trials, monkeypatch, error):
-    def refuse(*_):
+@pytest.mark.parametrize("error", [DoesNotFitError("too much"), UnsupportedError("not here"), ZeroDivisionError()])
+def test_where_it_cannot_be_each_predicts_alone_from_there_on(make_trials, monkeypatch, error):
+    asked = []
+
+    def refuse(trials, split, arithmetic):
+        asked.append(split)
         raise error
 
     monkeypatch.setattr(packed, "predict_together", refuse)
     together, _ = make_trials(rows=256, max_steps=8)
     outcomes = run_packed(together)
     assert [outcome.merged for outcome in outcomes] == [True] * 3
+    assert asked == ["validation"]
 
 
 def test_what_was_not_found_to_be_faster_is_not_used(make_trials, foretold):

@@ -1,7 +1,8 @@
 """Products by oneDNN are those by MKL, rounded otherwise (T1): of maps alone, and of whole trainings."""
 
+import copy
 from dataclasses import replace
-from unittest.mock import patch
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -11,18 +12,24 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from whichtune.engine.build import request_load
+from whichtune.engine.embedding import How, key_embeddings
 from whichtune.engine.fit import accumulate, advance
+from whichtune.engine.optimizing import Arithmetic
+from whichtune.engine.predict import answer_rows
 from whichtune.engine.prefix_cache import Keeping, key_prefix
 from whichtune.measure.device import mkl_lags
 from whichtune.measure.flops import count_flops
 from whichtune.measure.memory import saved_bytes
 from whichtune.models import wide_products
 from whichtune.models.backbone import LoadRequest
+from whichtune.models.dequantizing import dequantized
 from whichtune.models.load import load_backbone
+from whichtune.models.quantizing import FourBitLinear, Quantization
 from whichtune.models.wide_products import can_widen, project, widen_products
-from whichtune.spec.backbones import RandomBackbone
+from whichtune.spec.backbones import PairBackbone, RandomBackbone
 from whichtune.spec.engine import PLAIN, EngineSpec
 from whichtune.spec.methods import MethodSpec
+from whichtune.study import sharing
 
 pytestmark = pytest.mark.skipif(not can_widen(), reason="this build of torch has no oneDNN")
 FAMILIES = ("bert", "roberta", "deberta-v2", "albert", "modernbert", "gpt2", "gpt", "llama", "phi", "opt", "gemma2")
@@ -30,7 +37,9 @@ METHODS = {
     "lora": {"kind": "lora", "targets": ["all-linear"], "learning_rate": 1e-2},
     "full": {"kind": "full", "learning_rate": 1e-3},
     "last": {"kind": "last-layers", "learning_rate": 1e-3},
-    "peft": {"kind": "peft", "tuner": "ia3", "learning_rate": 1e-2},
+    "ia3": {"kind": "peft", "tuner": "ia3", "learning_rate": 1e-2},
+    "adalora": {"kind": "peft", "tuner": "adalora", "config": {"init_r": 4, "target_r": 2}, "learning_rate": 1e-2},
+    "checkpoints": {"kind": "full", "learning_rate": 1e-3, "training": {"gradient_checkpointing": True}},
     "prompt": {"kind": "prompt-tuning", "virtual_tokens": 4, "learning_rate": 1e-1, "head_learning_rate": 1e-2},
 }
 CPUINFO = "processor\t: 0\nvendor_id\t: {}\nmodel name\t: a processor\n"
@@ -92,6 +101,8 @@ def test_products_and_gradients_are_those_of_a_linear_map(counted, shape, traine
     assert counted
     assert torch.allclose(made, expected, atol=1e-5)
     assert made.requires_grad == expected.requires_grad
+    made += 1  # as some tuners write into what a map made
+    expected += 1
     if made.requires_grad:
         for one in (made, expected):
             one.square().sum().backward()
@@ -103,10 +114,31 @@ def test_products_and_gradients_are_those_of_a_linear_map(counted, shape, traine
 
 def test_gradients_that_come_with_strides_are_read_right(always):
     rows, weight = torch.randn(6, 8, requires_grad=True), torch.randn(5, 8, requires_grad=True)
-    turned = torch.randn(5, 6)
+        method = METHODS[name]
+        if family == "gpt2" and method["kind"] == "peft":
+            method = method | {"config": method.get("config", {}) | {"fan_in_fan_out": True}}
     made = (run(rows, weight) for run in (project, nn.functional.linear))
     found = [torch.autograd.grad((one.t() * turned).sum(), (rows, weight)) for one in made]
     assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(*found, strict=True))
+
+
+def test_one_row_in_the_place_of_many_is_read_right(always):
+    one, weight = torch.randn(1, 8), torch.randn(5, 8, requires_grad=True)
+    rows = one.expand(6, 8)
+    found = [torch.autograd.grad(run(rows, weight).sum(), weight)[0] for run in (project, nn.functional.linear)]
+    assert torch.allclose(*found, atol=1e-5)
+    assert torch.allclose(project(weight.detach(), rows), nn.functional.linear(weight.detach(), rows), atol=1e-5)
+
+
+def test_a_copy_multiplies_with_its_own_weights(counted):
+    trunk = nn.Sequential(nn.Linear(6, 4))
+    widen_products(trunk)
+    twin, rows = copy.deepcopy(trunk), torch.randn(3, 6)
+    with torch.no_grad():
+        trunk[0].weight.zero_()
+    counted.clear()
+    assert not torch.allclose(twin(rows), trunk(rows))
+    assert len(counted) == 2
 
 
 @pytest.mark.parametrize("trains", [True, False])
@@ -144,7 +176,7 @@ def test_maps_of_both_layouts_are_widened_and_wrapped_ones_left_alone(counted):
     assert widen_products(trunk)
     made = [trunk["plain"](draw), trunk["turned"](draw)]
     assert all(torch.allclose(*one, atol=1e-6) for one in zip(made, expected, strict=True))
-    assert len(counted) == 2 + 2, "two to see that it can, two of the maps"
+    assert len(counted) == 3 + 2, "three to see that it can, two of the maps"
     assert trunk["own"](draw) is draw
     with torch.no_grad():
         trunk["plain"].weight.data = torch.zeros(4, 6)  # as merging puts another in its place
@@ -153,7 +185,11 @@ def test_maps_of_both_layouts_are_widened_and_wrapped_ones_left_alone(counted):
 
 def test_without_the_operation_or_with_wrong_results_nothing_is_widened(monkeypatch):
     trunk = nn.Linear(6, 4)
-    for broken in (lambda *_: torch.zeros(()).expand(48, 128), lambda *_: (_ for _ in ()).throw(RuntimeError("no"))):
+
+    def fail(*_):
+        raise RuntimeError("no such operation")
+
+    for broken in (lambda *_: torch.zeros(48, 128), lambda *_: torch.zeros(2), fail):
         monkeypatch.setattr(wide_products, "_multiply", broken)
         assert not widen_products(trunk)
     assert "forward" not in vars(trunk)
@@ -163,14 +199,14 @@ def test_without_the_operation_or_with_wrong_results_nothing_is_widened(monkeypa
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", METHODS)
-def test_trainings_lose_the_same(always, tiny_trial, family, name):
+def test_trainings_lose_the_same(counted, tiny_trial, family, name):
     """Losses of 20 steps within 1e-5, and gradients of the first that point the same way."""
     found = []
     for widen in (False, True):
         backbone = load(family, widen=widen)
         assert backbone.widened is widen
-        turned = {"config": {"fan_in_fan_out": True}} if (name, family) == ("peft", "gpt2") else {}
-        trial = tiny_trial(backbone, parse(METHODS[name] | turned), head_dropout=0.0)
+        turned = {"config": {"fan_in_fan_out": True}} if family == "gpt2" and name == "ia3" else {}
+        trial = tiny_trial(backbone, parse(method), head_dropout=0.0)
         run, losses = trial.prepare(), []
         with run.assembly.fitting():
             losses.append(accumulate(run))
@@ -178,8 +214,10 @@ def test_trainings_lose_the_same(always, tiny_trial, family, name):
         run.optimizer.zero_grad()
         run.listeners = [Losses(losses)]
         run.total_steps, run.keeper.every, run.keeper.last = 21, 10**9, 10**9
+        counted.clear()
         for _ in range(20):
             advance(run)
+        assert len(counted) > 20 if widen else not counted
         found.append((losses, torch.cat(first)))
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
     assert torch.cosine_similarity(found[0][1], found[1][1], dim=0) > 1 - 1e-6
@@ -204,8 +242,12 @@ def test_predictions_merged_and_unmerged_are_the_same(counted, tiny_trial, famil
         counted.clear()
         tables.append(trial.run().predictions[-1])
         assert bool(counted) is widen
-    assert tables[0].parsed == tables[1].parsed
-    assert np.allclose(tables[0].probabilities, tables[1].probabilities, atol=1e-4)
+        given = (trial.material.task, "test", trial.rows("test"), 8, Arithmetic("float32", torch.device("cpu")))
+        with trial.assembly.predicting(merge=False):
+            tables.append(answer_rows(trial.assembly, *given))
+    for table in tables[1:]:
+        assert table.parsed == tables[0].parsed
+        assert np.allclose(table.probabilities, tables[0].probabilities, atol=1e-4)
 
 
 def test_scores_of_tokens_are_widened_too(counted):
@@ -251,25 +293,52 @@ def test_where_mkl_lags(tmp_path, monkeypatch, maker, capability, lags):
     path = tmp_path / "cpuinfo"
     path.write_text("" if maker is None else CPUINFO.format(maker))
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    assert mkl_lags(path) is lags
-    assert mkl_lags(tmp_path / "none") is False
+    device = torch.device("cpu")
+    assert mkl_lags(device, path) is lags
+    assert mkl_lags(device, tmp_path / "none") is False
+    assert mkl_lags(torch.device("cuda"), path) is False
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
-    assert mkl_lags(path) is False
+    assert mkl_lags(device, path) is False
 
 
-def test_it_is_asked_for_where_mkl_lags_and_the_study_lets_it():
-    method = parse({"kind": "lora"})
+def test_it_is_asked_for_where_mkl_lags_and_the_study_lets_it(monkeypatch):
+    method, study = (
+        parse({"kind": "lora"}),
+        MagicMock(execution=MagicMock(attention="sdpa"), task=MagicMock(reads="text")),
+    )
+    assert request_load(method, "sdpa", engine=PLAIN).widen is False
     for lags in (True, False):
-        with patch("whichtune.engine.build.mkl_lags", lambda lags=lags: lags):
-            assert request_load(method, "sdpa", engine=EngineSpec()).widen is lags
-            assert request_load(method, "sdpa", engine=EngineSpec(onednn=False)).widen is False
-            assert request_load(method, "sdpa", engine=PLAIN).widen is False
-            assert request_load(method, "sdpa").widen is False
+        monkeypatch.setattr(sharing, "mkl_lags", lambda device, lags=lags: lags)
+        for engine, wants in ((EngineSpec(), lags), (EngineSpec(onednn=False), False)):
+            study.engine = engine
+            assert sharing.Shared(study, None, None, torch.device("cpu"), None).request(method).widen is wants
 
 
 def test_what_is_kept_of_one_way_is_not_given_to_the_other(tiny_trial, tmp_path):
     backbone = load("bert", widen=True)
     encoded = tiny_trial(backbone, parse(METHODS["last"])).material.encoded["train"]
     keeping = Keeping(tmp_path, 10**8, 8, "float32")
-    keys = {key_prefix(one, encoded, 1, keeping) for one in (backbone, replace(backbone, widened=False))}
-    assert len(keys) == 2
+    ways = (backbone, replace(backbone, widened=False))
+    assert len({key_prefix(one, encoded, 1, keeping) for one in ways}) == 2
+    assert len({key_embeddings(one, encoded, How(0)) for one in ways}) == 2
+
+
+def test_four_bit_weights_that_are_unpacked_are_multiplied_as_the_others_are(counted):
+    quantization = Quantization(compute="float32")
+    backbone = load("llama", widen=True, quantization=quantization)
+    rows = torch.randn(5, backbone.hidden, generator=torch.Generator().manual_seed(0))
+    path = next(name for name, one in backbone.trunk.named_modules() if isinstance(one, FourBitLinear))
+    plain = backbone.trunk.get_submodule(path)(rows)
+    for widen in (True, False):
+        counted.clear()
+        with dequantized(backbone.trunk, 10**9, widen=widen):
+            counted.clear()
+            assert torch.allclose(backbone.trunk.get_submodule(path)(rows), plain, atol=1e-5)
+            assert bool(counted) is widen
+
+
+def test_encoders_of_a_pair_are_both_widened():
+    for widen in (True, False):
+        image, text = (RandomBackbone(kind="random", family=family) for family in ("vit", "bert"))
+        spec = PairBackbone(kind="pair", image=image, text=text)
+        assert load_backbone(spec, LoadRequest(reads="pair", widen=widen)).widened is widen

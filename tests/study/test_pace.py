@@ -186,6 +186,7 @@ def test_the_slowest_of_the_first_candidates_is_timed_beside_others_and_their_me
     methods = {"frozen": {"kind": "frozen-features"}, "last": {"kind": "last-layers"}, "lora": {"kind": "lora"}}
     seen = []
     monkeypatch.setattr(pace, "_time", lambda desk, planned: seen.append(planned.candidate) or taken[planned.candidate])
+    monkeypatch.setattr(pace, "WORTH_SECONDS", 76.0)
     desk = make_desk(methods=methods | {"full": {"kind": "full"}})
     decided, _ = measure(desk, Open(Pace(1, 2), Pace(2, 1), 10, "a"), None)
     assert seen == ["frozen@b", "last@b", "lora@b"]

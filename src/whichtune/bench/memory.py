@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from whichtune.data.load import load_data
 from whichtune.errors import TrialError
+from whichtune.measure.device import mkl_lags
 from whichtune.models.backbone import Backbone, LoadRequest
 from whichtune.models.batch import Encoded
 from whichtune.models.load import load_backbone
@@ -62,7 +64,9 @@ class MemoryFound:
 
 def load_smollm2() -> Backbone:
     """Load SmolLM2 in float32; on our side a pass keeps what it keeps in a study."""
-    return load_backbone(SmolLM2Backbone(kind="smollm2"), LoadRequest(dtype="float32", spare=EngineSpec().recompute))
+    engine, widen = EngineSpec(), EngineSpec().onednn and mkl_lags(torch.device("cpu"))
+    request = LoadRequest(dtype="float32", spare=engine.recompute, widen=widen)
+    return load_backbone(SmolLM2Backbone(kind="smollm2"), request)
 
 
 def make_task() -> Summarization:

@@ -84,7 +84,8 @@ def run_ours(study: StudySpec, *, loading: bool = True) -> SideRun:
     """
     with tempfile.TemporaryDirectory() as place, fresh_cache(Path(place) / "cache"):
         workers = Path(place) / "workers"
-        with timing_passes(pick_device(study.execution.device)) as passes, timing_workers(workers):
+        device = pick_device(study.execution.device)
+        with timing_passes(device) as passes, timing_workers(workers, device):
             start = time.perf_counter()
             outcome = run_study(study, Path(place) / "runs", Silent())
             seconds = time.perf_counter() - start
@@ -94,8 +95,8 @@ def run_ours(study: StudySpec, *, loading: bool = True) -> SideRun:
             raise TrialError(f"{first.candidate} seed {first.seed}: {first.status}; {why}")
         seconds -= 0.0 if loading else _sum_loads(outcome.folder)
         tuned = [one for one in outcome.records if not one.baseline]
-        inside = passes.seconds + sum_workers(workers)
         processes = int(read_decisions(outcome.folder)["workers"])
+        inside = passes.seconds + (sum_workers(workers) if processes > 1 else 0.0)  # else they were tried and refused
         return read_side(outcome.folder, tuned, seconds, (len(tuned) + len(outcome.searched), inside / processes))
 
 

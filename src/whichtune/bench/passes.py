@@ -11,20 +11,27 @@ from typing import Any
 
 import torch
 
+from whichtune.engine import speaking
 from whichtune.engine.assembly import Assembly
 from whichtune.measure.device import synchroniser
+from whichtune.models import stepping
 from whichtune.models.backbone import Backbone
+from whichtune.models.output_head import OutputHead
 from whichtune.tasks.classification import Classification
 from whichtune.tasks.language import LanguageTask
 
-TIMED: tuple[tuple[type[Any], str], ...] = (
+TIMED: tuple[tuple[Any, str], ...] = (
     (Assembly, "__call__"),
     (Backbone, "run"),
+    (speaking, "run_behind"),
+    (stepping, "run_behind"),
+    (OutputHead, "forward"),
     (Classification, "loss"),
     (LanguageTask, "loss"),
     (torch.Tensor, "backward"),
+    (torch.autograd, "backward"),
 )
-"""Where passes begin; one that begins inside another belongs to it."""
+"""Where passes begin, those that write answers too; one that begins inside another belongs to it."""
 
 
 @dataclass

@@ -8,17 +8,21 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+
 from whichtune.bench.passes import timing_passes
 from whichtune.measure.device import pick_device
 from whichtune.study import worker, working
 
 FOLDER = "WHICHTUNE_BENCH_PASSES"
 """Environment variable: the folder in which each worker leaves its seconds as a file."""
+DEVICE = "WHICHTUNE_BENCH_DEVICE"
+"""Environment variable: where they run."""
 
 
 def main(handle: str) -> None:
     """Work as any worker until told to end, and leave the seconds inside passes behind."""
-    with timing_passes(pick_device("auto")) as passes:
+    with timing_passes(pick_device(os.environ[DEVICE])) as passes:
         try:
             working.main(handle)
         finally:
@@ -26,16 +30,16 @@ def main(handle: str) -> None:
 
 
 @contextmanager
-def timing_workers(folder: Path) -> Generator[None]:
+def timing_workers(folder: Path, device: torch.device) -> Generator[None]:
     """Let studies that run inside start such workers, which leave their seconds in a new folder."""
     folder.mkdir(parents=True)
-    before, os.environ[FOLDER] = worker.MODULE, str(folder)
-    worker.MODULE = __name__
+    before, worker.MODULE = worker.MODULE, __name__
+    os.environ.update({FOLDER: str(folder), DEVICE: str(device)})
     try:
         yield
     finally:
         worker.MODULE = before
-        del os.environ[FOLDER]
+        del os.environ[FOLDER], os.environ[DEVICE]
 
 
 def sum_workers(folder: Path) -> float:

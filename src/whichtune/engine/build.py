@@ -10,7 +10,6 @@ from whichtune.engine.assembly import Assembly
 from whichtune.errors import UnsupportedError
 from whichtune.layers.heads import ClassHead, FusionHead, Head, HeadRequest, TokenHead
 from whichtune.layers.masks import StepKey
-from whichtune.measure.device import mkl_lags
 from whichtune.methods import TUNERS
 from whichtune.methods.pairs import attach_pair, why_not_on_pair
 from whichtune.models.backbone import Backbone, LoadRequest
@@ -76,7 +75,7 @@ def request_load(method: MethodSpec, attention: str, reads: Reads = "text", engi
         unpad=engine.unpad,
         narrow=engine.narrow,
         spare=engine.recompute,
-        widen=engine.onednn and mkl_lags(),
+        widen=engine.onednn,
         dequantize=Allowance(engine.dequantized_bytes) if once else None,
     )
 

@@ -132,6 +132,8 @@ class Pack:
     pace: Pace
     turns: Turns | None = None
     members: list[Member] = field(default_factory=list)
+    predicts_apart: bool = False
+    """A split could not be predicted for several together."""
     _modes: tuple[tuple[Member, ...], tuple[tuple[nn.Module, bool], ...]] | None = None
 
     def add(self, member: Member) -> None:
@@ -235,24 +237,25 @@ class Pack:
         for member in due:
             with self.turn({member.place: 1}), _failing_alone(member):
                 member.run.keeper.consider(member.run.step)
+            member.trial.foretold.clear()
 
     def foretell_tests(self) -> None:
         """Put the kept weights of all that came through back, and predict their test rows together where they can."""
         sound = [one for one in self.members if one.error is None and one.run.failure is None and one.trial.tests]
         for member in sound:
-            with self.turn({member.place: 1}):
+            with self.turn({member.place: 1}), _failing_alone(member):
                 member.run.keeper.put_back()
-        self._foretell(sound, "test", "predict")
+        self._foretell([member for member in sound if member.error is None], "test", "predict")
 
     def _foretell(self, members: Sequence[Member], split: str, phase: str) -> None:
         """Predict a split for members together, as many as make a batch; each finds its own when it asks."""
-        if len(members) < 2 or not self.pace.together:
+        if len(members) < 2 or not self.pace.together or self.predicts_apart:
             return
         size = count_together([one.trial for one in members], split)
-        for start in range(0, len(members), size) if size > 1 else ():
-            some = members[start : start + size]
-            if len(some) > 1:
-                self._predict_together(some, split, phase)
+        if size < 2:
+            return
+        for start in range(0, len(members) - 1, size):
+            self._predict_together(members[start : start + size], split, phase)
 
     def _predict_together(self, members: Sequence[Member], split: str, phase: str) -> None:
         trials = [one.trial for one in members]
@@ -262,8 +265,9 @@ class Pack:
                 stack.enter_context(member.run.clock.phase(phase))
             try:
                 tables = predict_together(trials, split, members[0].run.arithmetic)
-            except (DoesNotFitError, UnsupportedError):
-                return  # each predicts alone, and says what is wrong
+            except Exception:  # each predicts alone, from here on, and says what is wrong
+                self.predicts_apart = True
+                return
         for trial, table in zip(trials, tables, strict=True):
             if table is not None:
                 trial.foretold[split] = table

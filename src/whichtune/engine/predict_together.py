@@ -47,7 +47,8 @@ def predict_together(trials: Sequence[TunerTrial], split: str, arithmetic: Arith
     """
     assemblies = [cast(SlotAssembly, one.assembly) for one in trials]
     first, lengths = assemblies[0], trials[0].material.encoded[split].lengths
-    active = [module for one in assemblies for module in (one.head, *one.attachment.active)]
+    active = [module for one in assemblies for module in one.attachment.active]
+    tasks = [cast(HeadTask, one.material.task) for one in trials]
     found: list[list[Part]] = [[] for _ in trials]
     sound = [True] * len(trials)
 
@@ -56,7 +57,6 @@ def predict_together(trials: Sequence[TunerTrial], split: str, arithmetic: Arith
         batches = [cast(Batch, one.material.encoded[split].collate(rows)) for one in trials]
         outputs = _answer_all(assemblies, batches)
         good = [bool(torch.isfinite(own).all()) for own in outputs]
-        tasks = [cast(HeadTask, one.material.task) for one in trials]
         trios = zip(tasks, outputs, batches, strict=True)
         scored = [task.score(own, batch.targets.to(first.device)) for task, own, batch in trios]
         seconds = (perf_counter() - start) / len(rows) / len(trials)
@@ -70,8 +70,11 @@ def predict_together(trials: Sequence[TunerTrial], split: str, arithmetic: Arith
         stack.enter_context(arithmetic.forward())
         most = max(1, count_passed(first.backbone, first.device) // len(trials))
         go_through(group_rows(lengths, len(lengths), most), answer, first.device)
-    pairs = zip(trials, found, sound, strict=True)
-    return [_tabulate(trial, split, parts) if good else None for trial, parts, good in pairs]
+    places = range(len(trials))
+    return [
+        tabulate_parts(tasks[place], split, trials[place].rows(split), found[place]) if sound[place] else None
+        for place in places
+    ]
 
 
 def _answer_all(assemblies: Sequence[SlotAssembly], batches: Sequence[Batch]) -> list[Tensor]:
@@ -81,8 +84,3 @@ def _answer_all(assemblies: Sequence[SlotAssembly], batches: Sequence[Batch]) ->
     joint = join(batches, first.device, alone)
     hidden = zip(assemblies, run_together(assemblies, joint), joint.members, strict=True)
     return [one.head.answer(one.backbone, rows, own.layout, one.attachment.pooling) for one, rows, own in hidden]
-
-
-def _tabulate(trial: TunerTrial, split: str, parts: Sequence[Part]) -> Predictions:
-    rows = (trial.material.data.examples[split], trial.material.encoded[split])
-    return tabulate_parts(cast(HeadTask, trial.material.task), split, rows, parts)

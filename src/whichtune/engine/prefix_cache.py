@@ -113,7 +113,8 @@ def key_prefix(backbone: Backbone, encoded: Encoded, blocks: int, keeping: Keepi
     """Hash all that decides the rows: other weights, token ids or arithmetic have another file."""
     config = cast(Any, backbone.trunk).config
     kinds = sorted({str(tensor.dtype) for tensor in backbone.trunk.parameters()})
-    weights = [backbone.fingerprint, kinds, getattr(config, "_attn_implementation", None), backbone.widened]
+    weights = [backbone.fingerprint, kinds, getattr(config, "_attn_implementation", None)]
+    weights += ["widened"] if backbone.widened else []
     machine = [backbone.device.type, torch.get_float32_matmul_precision()]
     machine += [read_version(name) for name in ("torch", "transformers")]
     return digest([PREFIX_VERSION, weights, machine, blocks, keeping.batch, keeping.precision, encoded.fingerprint], 32)

@@ -11,7 +11,7 @@ from typing import Any, TextIO, cast
 
 import torch
 
-from whichtune.data.examples import DataSet
+from whichtune.data.examples import DataSet, Example
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.batches import plan_steps, step_batches
 from whichtune.engine.fit import Listener, Run, StepFigures, fit
@@ -126,7 +126,7 @@ class TunerTrial:
             return nullcontext(enter_result=False)
         most = backbone.dequantizes.most_bytes
         room = int(FREE_SHARE * (read_free_bytes(backbone.device) or 0)) if most is None else most
-        return dequantized(backbone.trunk, room, self.training.precision)
+        return dequantized(backbone.trunk, room, self.training.precision, widen=backbone.widened)
 
     def _train_and_predict(self) -> Outcome:
         run = self.prepare()
@@ -139,10 +139,12 @@ class TunerTrial:
             raise run.failure
         run.watch.finish()
         run.keeper.put_back()
-        validated, merged = run.keeper.outcome or self._predict("validation", run.arithmetic, "validate")
-        tested = [self._predict("test", run.arithmetic, "predict")[0]] if self.tests else []
+        found = [run.keeper.outcome or self._predict("validation", run.arithmetic, "validate")]
+        if self.tests:
+            found.append(self._predict("test", run.arithmetic, "predict"))
         plan = plan_steps(len(self.material.encoded["train"]), self.training)
-        return Outcome([validated, *tested], run.step, run.step / plan.per_epoch, run.keeper.kept_step, merged)
+        tables, merged = [table for table, _ in found], found[-1][1]
+        return Outcome(tables, run.step, run.step / plan.per_epoch, run.keeper.kept_step, merged)
 
     def prepare(self) -> Run:
         """Build the run: optimizer, schedule, batches, stop rule."""
@@ -193,18 +195,22 @@ class TunerTrial:
             outcome = self._predict("validation", arithmetic, "validate")
             return outcome, task.evaluate(outcome[0])
         written = cast(WrittenTask, task)
-        rows = (self.material.data.examples["validation"], self.material.encoded["validation"])
+        given = (self.rows("validation"), self.evaluation_batch, arithmetic)
         with self.clock.phase("validate"):
-            table = glance(self.assembly, written, "validation", rows, self.evaluation_batch, arithmetic)
+            table = glance(self.assembly, written, "validation", *given)
         return None, written.glance(table)
 
     def _predict(self, split: str, arithmetic: Arithmetic, phase: str) -> tuple[Predictions, bool]:
         known = self.foretold.pop(split, None)
         if known is not None:
             return known, False
-        rows = (self.material.data.examples[split], self.material.encoded[split])
         with self.clock.phase(phase):
-            return predict(self.assembly, self.material.task, split, rows, self.evaluation_batch, arithmetic)
+            given = (self.rows(split), self.evaluation_batch, arithmetic)
+            return predict(self.assembly, self.material.task, split, *given)
+
+    def rows(self, split: str) -> tuple[Sequence[Example], EncodedRows]:
+        """Return the examples of a split, and what the model reads of them."""
+        return self.material.data.examples[split], self.material.encoded[split]
 
 
 def run_baseline(method: MethodSpec, material: Material, clock: PhaseClock) -> Outcome:

@@ -110,8 +110,8 @@ class Predictor:
 def open_predictor(adapter: Path, manner: Manner) -> Generator[Predictor]:
     """Load backbone and adapter, and merge them for as long as answers are wanted."""
     card = load_card(adapter)
-    request = replace(request_load(card.method, manner.attention, card.task.reads), widen=mkl_lags())
-    backbone = load_backbone(card.backbone, request)
+    request = request_load(card.method, manner.attention, card.task.reads)
+    backbone = load_backbone(card.backbone, replace(request, widen=mkl_lags(manner.device)))
     backbone.trunk.to(manner.device)
     assembly = load_adapter(adapter, backbone)
     try:
@@ -124,7 +124,7 @@ def open_predictor(adapter: Path, manner: Manner) -> Generator[Predictor]:
 
 def open_model(spec: BackboneSpec, manner: Manner) -> Speaker:
     """Load a model as it was released, to write with; refuse one that scores no tokens."""
-    backbone = load_backbone(spec, LoadRequest(attention=manner.attention, widen=mkl_lags()))
+    backbone = load_backbone(spec, LoadRequest(attention=manner.attention, widen=mkl_lags(manner.device)))
     require_output(backbone)
     backbone.trunk.to(manner.device)
     return Speaker(backbone, Arithmetic(manner.precision, manner.device))

@@ -138,16 +138,16 @@ def read_cpu_field(field: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> str | N
     return next(found, None)
 
 
-def mkl_lags(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Tell whether MKL gives this processor but half of its width: one with AVX-512 that is not Intel's.
+def mkl_lags(device: torch.device, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Tell whether MKL uses but half of a device's width: that of a processor with AVX-512 that is not Intel's.
 
-    MKL chooses its code by the maker. Nothing is timed, so that a machine has one answer; an unknown maker has none.
+    MKL chooses its code by the maker. Nothing is timed, so that a machine has one answer; of an unknown maker it is no.
     """
     import torch
 
-    maker = read_cpu_field("vendor_id", cpuinfo)
-    known = maker is not None and maker != "GenuineIntel"
-    return known and torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    if device.type != "cpu" or read_cpu_field("vendor_id", cpuinfo) in (None, "GenuineIntel"):
+        return False
+    return torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def read_memory_bytes() -> int | None:

@@ -144,7 +144,7 @@ class SavedBytes:
             key = storage_key(tensor)
         except (NotImplementedError, RuntimeError):
             self._unknown = f"a tensor without a storage of its own was saved (layout {tensor.layout})"
-            return tensor
+            return tensor.detach()
         if key not in self._known:
             self._known[key] = weak_storage(tensor)
             self._bytes += tensor.untyped_storage().nbytes()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whichtune.models.quantizing import FourBitLinear
+from whichtune.models.wide_products import widen_products
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,14 @@ class TypedLinear(nn.Module):
 
 
 @contextmanager
-def dequantized(trunk: nn.Module, most_bytes: int, precision: str = "float32") -> Generator[bool]:
+def dequantized(
+    trunk: nn.Module, most_bytes: int, precision: str = "float32", *, widen: bool = False
+) -> Generator[bool]:
     """Let plain linear maps stand where four-bit ones do, if all of them fit; yields whether they do.
 
     Whatever wraps a four-bit map (a bank of adapters) finds the plain one in its place, with the same bias. `precision`
-    is the arithmetic that everything inside runs in: the weights are kept in the type that it multiplies them in.
+    is the arithmetic that everything inside runs in: the weights are kept in the type that it multiplies them in. With
+    `widen` they are multiplied as the other maps of such a trunk are.
     """
     packed = {path: module for path, module in trunk.named_modules() if isinstance(module, FourBitLinear)}
     if not packed or count_plain_bytes(trunk, precision) > most_bytes:
@@ -55,7 +59,10 @@ def dequantized(trunk: nn.Module, most_bytes: int, precision: str = "float32") -
         return
     try:
         for path, module in packed.items():
-            _put(trunk, path, unpack(module, precision))
+            plain = unpack(module, precision)
+            if widen:
+                widen_products(plain)
+            _put(trunk, path, plain)
         yield True
     finally:
         for path, module in packed.items():

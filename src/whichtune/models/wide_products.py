@@ -8,9 +8,8 @@ measures both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,23 +24,28 @@ CLOSE = 1e-4
 
 def project(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return rows [..., in] times weight [out, in], plus bias [out]: by oneDNN where it is worth it, else as ever."""
-    if not _is_meant(rows, weight, bias):
-        return functional.linear(rows, weight, bias)
+    return _project(rows, weight, bias) if _is_meant(rows, weight, bias) else functional.linear(rows, weight, bias)
+
+
+def _project(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Multiply by oneDNN; the result may be written into, as that of a linear map may."""
     if torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in (rows, weight, bias)):
         made: Tensor = _Project.apply(rows, weight, bias)  # type: ignore[assignment]
-        return made
+        return made.view(*rows.shape[:-1], -1)  # out here: a view that such a function makes must not be written into
     return _multiply(rows, weight, bias)
 
 
 def widen_products(trunk: nn.Module) -> bool:
-    """Let every plain linear map of a trunk multiply this way; return whether this build of torch can.
+    """Let every plain linear map of a trunk in float32 multiply this way; return whether this build of torch can.
 
     Maps keep their class and tensors, so whatever wraps or replaces them finds what it expects.
     """
     if not can_widen():
         return False
-    for module, run in _list_maps(trunk):
-        module.forward = run
+    for module in trunk.modules():
+        turned = type(module).__name__ == "Conv1D"  # GPT-2's, which keeps its weight as [in, out]
+        if (turned or type(module) is nn.Linear) and "forward" not in vars(module):
+            cast(Any, module).forward = partial(_run, module, turned)
     return True
 
 
@@ -51,31 +55,22 @@ def can_widen() -> bool:
         return False
     draw = torch.Generator().manual_seed(0)
     rows, weight = (torch.randn(size, TRIED_WIDTH, generator=draw) for size in (TRIED_ROWS, 2 * TRIED_WIDTH))
+    bias, laid = torch.randn(len(weight), generator=draw), rows.view(2, -1, TRIED_WIDTH)
     plain = functional.linear(rows, weight)
     try:
-        ways = (_multiply(rows, weight, None), _multiply(weight, rows, None).t())
+        pairs = [(_multiply(laid, weight, bias).view_as(plain), plain + bias)]
+        pairs.append((_multiply(plain, weight.t(), None), plain @ weight))
+        pairs.append((_multiply(plain.t(), rows.t(), None), plain.t() @ rows))
+        return all(torch.allclose(*pair, atol=CLOSE, rtol=CLOSE) for pair in pairs)
     except RuntimeError:
         return False
-    return all(torch.allclose(one, plain, atol=CLOSE) for one in ways)
 
 
-def _list_maps(trunk: nn.Module) -> Iterator[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
-    """Yield the linear maps that nothing stands in front of, with what runs in the place of each."""
-    for module in trunk.modules():
-        if "forward" in vars(module):
-            continue
-        if type(module) is nn.Linear:
-            yield module, partial(_run_linear, module)
-        elif type(module).__name__ == "Conv1D":  # GPT-2's, which keeps its weight as [in, out]
-            yield module, partial(_run_transposed, module)
-
-
-def _run_linear(module: nn.Linear, rows: Tensor) -> Tensor:
-    return project(rows, module.weight, module.bias)
-
-
-def _run_transposed(module: Any, rows: Tensor) -> Tensor:
-    return project(rows, module.weight.t(), module.bias)
+def _run(module: Any, turned: bool, rows: Tensor) -> Tensor:
+    weight: Tensor = module.weight.t() if turned else module.weight
+    if _is_meant(rows, weight, module.bias):
+        return _project(rows, weight, module.bias)
+    return type(module).forward(module, rows)
 
 
 def _is_meant(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
@@ -90,6 +85,7 @@ def _is_meant(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 
 def _multiply(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return rows [..., in] times weight [out, in], whatever the strides of both."""
+    weight = weight.contiguous() if 0 in weight.stride() else weight  # one row in the place of many is no matrix to it
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
 
 
@@ -98,22 +94,22 @@ class _Project(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Return [..., out]."""
+        """Return [N, out]: one row after another, whatever stands in front."""
         trains, passes = ctx.needs_input_grad[1], ctx.needs_input_grad[0]
         ctx.save_for_backward(rows if trains else None, weight if passes else None)
-        return _multiply(rows, weight, bias)
+        ctx.front = rows.shape[:-1]
+        return _multiply(rows.reshape(-1, rows.shape[-1]), weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # type: ignore[override]
         """Return the gradients that are asked for."""
         rows, weight = ctx.saved_tensors
-        flat = grad.reshape(-1, grad.shape[-1])
         grad_rows = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_rows = _multiply(flat, weight.t(), None).view(*grad.shape[:-1], -1)
+            grad_rows = _multiply(grad, weight.t(), None).view(*ctx.front, -1)
         if ctx.needs_input_grad[1]:
-            grad_weight = _multiply(flat.t(), rows.reshape(-1, rows.shape[-1]).t(), None)
+            grad_weight = _multiply(grad.t(), rows.reshape(-1, rows.shape[-1]).t(), None)
         if ctx.needs_input_grad[2]:
-            grad_bias = flat.sum(dim=0)
+            grad_bias = grad.sum(dim=0)
         return grad_rows, grad_weight, grad_bias

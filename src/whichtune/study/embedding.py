@@ -120,8 +120,9 @@ def open_encoder(word: str, reads: Reading, *, image_size: int | None = None, de
     if image_size is not None and reads == "text":
         raise SpecError("--image-size is about images, and texts are embedded", value=image_size, remedy="leave it out")
     spec: BackboneBase = TypeAdapter[Any](Encoder).validate_python({**entry, "image_size": image_size})
-    backbone = load_backbone(cast(Any, spec), LoadRequest(reads=reads, widen=mkl_lags()))
-    backbone.trunk.to(pick_device(device))
+    chosen = pick_device(device)
+    backbone = load_backbone(cast(Any, spec), LoadRequest(reads=reads, widen=mkl_lags(chosen)))
+    backbone.trunk.to(chosen)
     return backbone
 
 

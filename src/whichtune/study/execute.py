@@ -39,7 +39,7 @@ from whichtune.spec.method_base import TunerBase
 from whichtune.spec.prompting import PromptingSpec
 from whichtune.spec.seeds import Streams
 from whichtune.spec.zero_shot import ZeroShotSpec
-from whichtune.study.noticing import keep_counts, keep_cuts, watch_warmup
+from whichtune.study.noticing import keep_counts, keep_cuts, keep_switches, watch_warmup
 from whichtune.study.plan import Planned, family_of, overrides_of, trial_id
 from whichtune.study.prompters import make_matcher, make_prompter, naming_method
 from whichtune.study.sharing import Ledger, Shared
@@ -236,6 +236,7 @@ def _run_prompter(desk: Desk, planned: Planned, record: TrialRecord, given: tupl
     trial = (make_matcher if match else make_prompter)(desk.shared, planned, material, desk.request(planned))
     backbone = trial.pair if isinstance(trial, MatchingTrial) else trial.speaker.backbone
     record.traps += [f"backbone: {note}" for note in backbone.notes]
+    keep_switches(record, backbone)
     head = 0 if backbone.output is None else backbone.output.size
     record.parameters = Parameters(
         trunk=count_parameters(backbone.trunk), head=head, added=0, trainable=0, trainable_theory=0
@@ -266,8 +267,7 @@ def load_described(desk: Desk, planned: Planned, record: TrialRecord, material: 
     backbone = desk.shared.load(planned.backbone, desk.request(planned))
     keep_cuts(record, material.data, material.encoded)
     record.traps += [f"backbone: {note}" for note in backbone.notes]
-    record.device |= {"unpad": backbone.unpads, "narrow": backbone.narrows, "recompute": backbone.spares}
-    record.device["onednn"] = backbone.widened
+    keep_switches(record, backbone)
     return backbone
 
 

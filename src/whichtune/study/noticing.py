@@ -8,6 +8,7 @@ from whichtune.data.examples import DataSet
 from whichtune.engine.assembly import Assembly
 from whichtune.engine.batches import plan_steps
 from whichtune.engine.trial import Material, count_assembly
+from whichtune.models.backbone import Backbone
 from whichtune.models.batch import EncodedRows
 from whichtune.records.trial import TrialRecord
 from whichtune.spec.training import TrainingSpec
@@ -29,6 +30,16 @@ def keep_cuts(record: TrialRecord, data: DataSet, rows: Mapping[str, EncodedRows
         examples = data.examples[split]
         record.cuts[split] = encoded.cut
         record.cut_origins[split] = [examples[row].origin for row in encoded.over_long[:SHOWN_ORIGINS]]
+
+
+def keep_switches(record: TrialRecord, backbone: Backbone) -> None:
+    """Write down in which ways a backbone is run faster than on the plain path."""
+    record.device |= {
+        "unpad": backbone.unpads,
+        "narrow": backbone.narrows,
+        "recompute": backbone.spares,
+        "onednn": backbone.widened,
+    }
 
 
 def keep_counts(record: TrialRecord, assembly: Assembly) -> None:

@@ -30,7 +30,7 @@ MOST_WORKERS = 4
 """Processes that `auto` tries: each holds the backbone once more, and its checking process again."""
 LEAST_TRAININGS = 4
 """With fewer left nothing is measured, and one process runs them."""
-WORTH_SECONDS = 90.0
+WORTH_SECONDS = 60.0
 """What the steps of the trainings that are left must take in one process before others are started to be measured."""
 LEAST_GAIN = 1.0
 """Several processes are taken where they are more than so many times as fast: by then their start is paid."""
@@ -100,7 +100,7 @@ class Open:
     trainings: int
     """How many are left."""
     about: str
-    """Hash of data and machine: of others the figures say nothing."""
+    """Hash of data, machine and way of multiplying: of others the figures say nothing."""
 
 
 def settle(desk: Desk, earlier: Mapping[str, Any], cores: int | None = None) -> Pace | Open:
@@ -110,7 +110,7 @@ def settle(desk: Desk, earlier: Mapping[str, Any], cores: int | None = None) -> 
     if execution.workers != "auto":
         return Pace(execution.workers, share_cores(execution, execution.workers, earlier, cores))
     one = Pace(1, share_cores(execution, 1, earlier, cores))
-    about = digest([desk.shared.data.fingerprint, read_cpu_name(), cores, execution.threads])
+    about = digest([desk.shared.data.fingerprint, read_cpu_name(), cores, execution.threads, study.engine.onednn])
     held = earlier.get("workers_measured")
     if isinstance(held, Mapping) and held.get("about") == about and "together" in held:
         workers = int(earlier.get("workers", 1))

@@ -17,6 +17,7 @@ from whichtune.engine.speaking import Speaker
 from whichtune.engine.trial import Material
 from whichtune.engine.using import NEW, Answerer, Manner, Predictor
 from whichtune.errors import AdapterError, RecordError
+from whichtune.measure.device import mkl_lags
 from whichtune.models.backbone import LoadRequest
 from whichtune.models.batch import Encoded
 from whichtune.records.folder import StudyFolder
@@ -113,7 +114,7 @@ def open_prompted(files: PrompterFiles, record: TrialRecord, manner: Manner) -> 
     planned = Planned(record.candidate, record.method, method, record.backbone, record.seed, record.deterministic)
     task = build_task(study.task, files.data.labels, study.data.columns)
     shared = Shared(study, files.data, task, manner.device, Ledger(Path(os.devnull)))
-    request = request_load(method, manner.attention, study.task.reads)
+    request = replace(request_load(method, manner.attention, study.task.reads), widen=mkl_lags(manner.device))
     loaded = shared.load(str(record.backbone), request).fingerprint
     asked = record.fingerprints["weights"]
     if loaded != asked:

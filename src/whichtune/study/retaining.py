@@ -207,6 +207,7 @@ class Retention:
         request = self.desk.request(planned)
         stored = None if request.quantization is None else asdict(request.quantization)
         how = [spec, request.dtype, stored, study.training_of(planned.method).precision]
+        how += ["widened"] if request.widen else []
         asked = measure.spec.model_dump(mode="json", include={"kind", "max_length", "prompt", "chat"})
         return digest([VERSION, measure.fingerprint, asked, model, how])
 

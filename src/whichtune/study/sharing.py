@@ -6,7 +6,7 @@ import gc
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -19,6 +19,7 @@ from whichtune.engine.encoding import encode_splits
 from whichtune.engine.portions import count_rows
 from whichtune.engine.trial import Material
 from whichtune.fetch.cache import cache_root
+from whichtune.measure.device import mkl_lags
 from whichtune.models.backbone import Backbone, LoadRequest
 from whichtune.models.load import load_backbone
 from whichtune.spec.methods import MethodSpec
@@ -70,7 +71,8 @@ class Shared:
 
     def request(self, method: MethodSpec) -> LoadRequest:
         """How a method needs its backbone, for what this study's task gives."""
-        return request_load(method, self.study.execution.attention, self.study.task.reads, self.study.engine)
+        request = request_load(method, self.study.execution.attention, self.study.task.reads, self.study.engine)
+        return replace(request, widen=request.widen and mkl_lags(self.device))
 
     @property
     def evaluation_rows(self) -> int:
