@@ -38,6 +38,8 @@ MAPS: dict[str, tuple[tuple[int, int], tuple[int, ...]]] = {
 }
 """Width and outputs, and the numbers of rows: few of them as where an answer is written."""
 TIMES = ("first", "second")
+LEAST_TRAINED = 16
+"""Rows from which on the backward pass is timed, too: fewer are those of answers that are written."""
 FRESH = range(300, 420, 3)
 """Numbers of rows that are met for the first time."""
 Multiply = Callable[[Tensor, Tensor], Tensor]
@@ -47,7 +49,10 @@ def list_products(rows: int, sizes: tuple[int, int]) -> dict[str, tuple[Tensor, 
     """Return what is multiplied forward, and backward by rows and by weights, as (rows, weight [out, in])."""
     width, out = sizes
     given, weight, gradient = torch.randn(rows, width), torch.randn(out, width), torch.randn(rows, out)
-    return {"forward": (given, weight), "by rows": (gradient, weight.t()), "by weight": (gradient.t(), given.t())}
+    forward = {"forward": (given, weight)}
+    if rows < LEAST_TRAINED:
+        return forward
+    return forward | {"by rows": (gradient, weight.t()), "by weight": (gradient.t(), given.t())}
 
 
 def make_timed(multiply: Multiply, pair: tuple[Tensor, Tensor]) -> Callable[[], float]:

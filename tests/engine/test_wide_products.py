@@ -114,9 +114,7 @@ def test_products_and_gradients_are_those_of_a_linear_map(counted, shape, traine
 
 def test_gradients_that_come_with_strides_are_read_right(always):
     rows, weight = torch.randn(6, 8, requires_grad=True), torch.randn(5, 8, requires_grad=True)
-        method = METHODS[name]
-        if family == "gpt2" and method["kind"] == "peft":
-            method = method | {"config": method.get("config", {}) | {"fan_in_fan_out": True}}
+    turned = torch.randn(5, 6)
     made = (run(rows, weight) for run in (project, nn.functional.linear))
     found = [torch.autograd.grad((one.t() * turned).sum(), (rows, weight)) for one in made]
     assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(*found, strict=True))
@@ -205,7 +203,9 @@ def test_trainings_lose_the_same(counted, tiny_trial, family, name):
     for widen in (False, True):
         backbone = load(family, widen=widen)
         assert backbone.widened is widen
-        turned = {"config": {"fan_in_fan_out": True}} if family == "gpt2" and name == "ia3" else {}
+        method = METHODS[name]
+        if family == "gpt2" and method["kind"] == "peft":
+            method = method | {"config": method.get("config", {}) | {"fan_in_fan_out": True}}
         trial = tiny_trial(backbone, parse(method), head_dropout=0.0)
         run, losses = trial.prepare(), []
         with run.assembly.fitting():
