@@ -163,7 +163,8 @@ def main() -> int:
     sizes = {"train": asked.rows, "validation": 100, "test": 400}
     data = load_data(DataSpec.model_validate({"source": {"kind": "movie-reviews"}, "sizes": sizes}))
     task = build_task(TextClassificationSpec(kind="text-classification"), data.labels)
-    backbone, quantized, wide = load(), load(Quantization()), load(widen=True)
+    backbone, quantized, lags = load(), load(Quantization()), mkl_lags(torch.device("cpu"))
+    wide = load(widen=True) if lags else backbone
     training = TrainingSpec(epochs=asked.epochs, batch_size=16, max_length=128, head_dropout=0.0)
     material = Material(task, data, encode_splits(data, task, backbone.encoder, training.max_length, cache_root()))
     lengths = material.encoded["train"].lengths
@@ -171,7 +172,7 @@ def main() -> int:
     warm_up_optimizer()
     rows = [(f"unpad, {name}", name, Side(True, False), Side(False, False), training) for name in METHODS]
     rows += [(f"narrow, {name}", name, Side(True, False, True), Side(True, False), training) for name in METHODS]
-    if mkl_lags(torch.device("cpu")):
+    if lags:
         for name in ("lora", "full", "last-layers"):
             on, off = (Side(True, False, True, onednn=way) for way in (True, False))
             rows.append((f"onednn, {name}", name, on, off, training))

@@ -141,11 +141,10 @@ def compare_evaluation(backbone: Backbone, material: Material, asked: argparse.N
     """Predict the test texts with every trial's adapters, in one pass and one after another."""
     trials = make_trials(backbone, material, asked)
     arithmetic = Arithmetic(trials[0].training.precision, backbone.device)
-    rows = (material.data.examples["test"], material.encoded["test"])
 
     def apart() -> None:
         for one in trials:
-            predict(one.assembly, material.task, "test", rows, one.evaluation_batch, arithmetic)
+            predict(one.assembly, material.task, "test", one.rows("test"), one.evaluation_batch, arithmetic)
 
     def timed(work: Callable[[], Any]) -> Callable[[], float]:
         def run() -> float:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from whichtune.engine import packed
+from whichtune.engine import packed, slots
 from whichtune.engine.build import build_assembly, request_load
 from whichtune.engine.encoding import encode_splits
 from whichtune.engine.fit import accumulate, advance
@@ -421,7 +421,7 @@ def test_optimizers_move_what_is_theirs_alone(make_trials):
 
 def test_no_trial_sees_rows_of_another(make_trials, monkeypatch):
     together, alone = make_trials(max_steps=6, accumulate=[2, 1, 3])
-    seen, own = {}, packed.join
+    seen, own = {}, slots.join
 
     def note(batches, *given, **how):
         joint = own(batches, *given, **how)
@@ -436,7 +436,7 @@ def test_no_trial_sees_rows_of_another(make_trials, monkeypatch):
         seen.setdefault(len(seen), [batch.rows.tolist() for batch in batches])
         return joint
 
-    monkeypatch.setattr(packed, "join", note)
+    monkeypatch.setattr(slots, "join", note)
     pack = prepare(together)
     pack.train()
     taken = [[] for _ in together]
@@ -452,9 +452,9 @@ def test_no_trial_sees_rows_of_another(make_trials, monkeypatch):
 
 
 def test_trials_that_have_ended_leave_one_that_goes_on_alone(make_trials, monkeypatch):
-    passes, own = [], packed.join
+    passes, own = [], slots.join
     monkeypatch.setattr(
-        packed, "join", lambda batches, *given, **how: passes.append(len(batches)) or own(batches, *given, **how)
+        slots, "join", lambda batches, *given, **how: passes.append(len(batches)) or own(batches, *given, **how)
     )
     together, _ = make_trials(max_steps=[2, 9, 4])
     assert [outcome.steps for outcome in run_packed(together)] == [2, 9, 4]

@@ -64,7 +64,8 @@ class MemoryFound:
 
 def load_smollm2() -> Backbone:
     """Load SmolLM2 in float32; on our side a pass keeps what it keeps in a study."""
-    engine, widen = EngineSpec(), EngineSpec().onednn and mkl_lags(torch.device("cpu"))
+    engine = EngineSpec()
+    widen = engine.onednn and mkl_lags(torch.device("cpu"))
     request = LoadRequest(dtype="float32", spare=engine.recompute, widen=widen)
     return load_backbone(SmolLM2Backbone(kind="smollm2"), request)
 

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 
 from whichtune.engine.fit import Run, StepFigures, accumulate, move, tell
 from whichtune.engine.guards import fitting_in_memory
-from whichtune.engine.joining import join
 from whichtune.engine.pace import Pace
 from whichtune.engine.predict_together import count_together, predict_together
-from whichtune.engine.slots import SlotAssembly, run_together
+from whichtune.engine.slots import SlotAssembly, join_batches, run_together
 from whichtune.engine.trial import Outcome, TunerTrial
 from whichtune.engine.turns import Turns
 from whichtune.errors import DoesNotFitError, TrialError, UnsupportedError
@@ -297,8 +296,7 @@ def backpropagate(taken: Sequence[Taken], index: int) -> list[Tensor]:
     assemblies = [one.member.assembly for one in taken]
     backbone = assemblies[0].backbone
     batches = [cast(Batch, one.batches[index]) for one in taken]
-    alone = [assembly.packs(batch) for assembly, batch in zip(assemblies, batches, strict=True)]
-    joint = join(batches, backbone.device, alone)
+    joint = join_batches(assemblies, batches)
     for run in runs:
         run.key.advance()
     outputs: list[Tensor] = []

@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whichtune.engine.joining import join
 from whichtune.engine.optimizing import Arithmetic
 from whichtune.engine.portions import count_passed, go_through, group_rows
 from whichtune.engine.predict import Part, tabulate_parts
-from whichtune.engine.slots import SlotAssembly, run_together
+from whichtune.engine.slots import SlotAssembly, join_batches, run_together
 from whichtune.engine.trial import TunerTrial
 from whichtune.measure.modes import modes
 from whichtune.models.batch import Batch
@@ -79,8 +78,6 @@ def predict_together(trials: Sequence[TunerTrial], split: str, arithmetic: Arith
 
 def _answer_all(assemblies: Sequence[SlotAssembly], batches: Sequence[Batch]) -> list[Tensor]:
     """Return the outputs of each trial over its own batch, of one pass."""
-    first = assemblies[0]
-    alone = [assembly.packs(batch) for assembly, batch in zip(assemblies, batches, strict=True)]
-    joint = join(batches, first.device, alone)
+    joint = join_batches(assemblies, batches)
     hidden = zip(assemblies, run_together(assemblies, joint), joint.members, strict=True)
     return [one.head.answer(one.backbone, rows, own.layout, one.attachment.pooling) for one, rows, own in hidden]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from whichtune.engine.assembly import Assembly, run_attached
 from whichtune.engine.build import build_head
-from whichtune.engine.joining import Joint
+from whichtune.engine.joining import Joint, join
 from whichtune.errors import UnsupportedError
 from whichtune.layers.heads import HeadRequest
 from whichtune.layers.laid_masks import RetracingKey
@@ -18,7 +18,7 @@ from whichtune.methods import TUNERS
 from whichtune.methods.contracts import unchanged
 from whichtune.methods.lora_slots import Rack, Slot, Wanted, attach_many
 from whichtune.models.backbone import Backbone
-from whichtune.models.batch import Batched
+from whichtune.models.batch import Batch, Batched
 from whichtune.models.pair import Role
 from whichtune.spec.lora import LoraBase
 from whichtune.spec.seeds import Streams
@@ -61,6 +61,12 @@ class SlotAssembly(Assembly):
         """Seat this trial alone, in eval mode; it is merged as any lone one is."""
         with self.rack.seating(self.slot), super().predicting(merge=merge) as merged:
             yield merged
+
+
+def join_batches(assemblies: Sequence[SlotAssembly], batches: Sequence[Batch]) -> Joint:
+    """Put the batches of several trials into one, each laid out as a pass of its own trial alone would see it."""
+    alone = [assembly.packs(batch) for assembly, batch in zip(assemblies, batches, strict=True)]
+    return join(batches, assemblies[0].device, alone)
 
 
 def run_together(assemblies: Sequence[SlotAssembly], joint: Joint) -> list[Tensor]:

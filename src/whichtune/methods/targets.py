@@ -11,6 +11,7 @@ from whichtune.errors import ModelError, did_you_mean
 from whichtune.models.anatomy import WORDS, Anatomy
 from whichtune.models.backbone import Backbone
 from whichtune.models.quantizing import FourBitLinear
+from whichtune.models.transposed import is_transposed
 
 GROUPS = {
     "attention": ("query", "key", "value", "output"),
@@ -85,11 +86,6 @@ def _by_name(backbone: Backbone, word: str) -> list[Target]:
 def is_linear(module: nn.Module) -> bool:
     """Whether a module is one linear map, in any way of storing it."""
     return isinstance(module, nn.Linear | FourBitLinear) or is_transposed(module)
-
-
-def is_transposed(module: nn.Module) -> bool:
-    """Whether a module keeps its weight as [in, out], as GPT-2 in `transformers` does."""
-    return type(module).__name__ == "Conv1D"
 
 
 def weight_of(backbone: Backbone, target: Target) -> Tensor:

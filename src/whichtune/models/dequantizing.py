@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whichtune.models.quantizing import FourBitLinear
-from whichtune.models.wide_products import widen_products
+from whichtune.models.wide_products import widen_maps
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def dequantized(
         for path, module in packed.items():
             plain = unpack(module, precision)
             if widen:
-                widen_products(plain)
+                widen_maps(plain)
             _put(trunk, path, plain)
         yield True
     finally:

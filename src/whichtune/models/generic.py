@@ -18,6 +18,7 @@ from whichtune.models.anatomy import Anatomy, Config, Projection, Word
 from whichtune.models.leftovers import sort_leftovers
 from whichtune.models.observe import Call, Trace, observe
 from whichtune.models.shifts import find_inert, is_causal, is_deaf
+from whichtune.models.transposed import is_transposed
 
 NAMES: Mapping[Word, frozenset[str]] = {
     "query": frozenset({"query", "q", "q_proj", "q_lin", "query_proj", "to_q", "wq"}),
@@ -137,7 +138,7 @@ def list_linears(trunk: nn.Module, block: str, trace: Trace) -> list[Linear]:
     found: list[Linear] = []
     for path, module in trunk.get_submodule(block).named_modules():
         weight, call = getattr(module, "weight", None), trace.once(f"{block}.{path}")
-        transposed = type(module).__name__ == "Conv1D"
+        transposed = is_transposed(module)
         if call is None or not isinstance(weight, Tensor) or not (isinstance(module, nn.Linear) or transposed):
             continue
         outputs, inputs = reversed(weight.shape) if transposed else weight.shape

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from whichtune.models.anatomy import Anatomy
 from whichtune.models.quiet import silence_four_bit
 from whichtune.models.standing_in import list_blocks
+from whichtune.models.transposed import is_transposed
 
 BLOCK = 64
 """Weights that share one scale."""
@@ -176,7 +177,7 @@ def quantize_blocks(trunk: nn.Module, anatomy: Anatomy, how: Quantization) -> An
         if isinstance(module, FourBitLinear):
             continue
         weight, bias = cast(Tensor, module.weight), cast("nn.Parameter | None", module.bias)
-        packed = FourBitLinear(weight.T if _is_transposed(module) else weight, bias, how)
+        packed = FourBitLinear(weight.T if is_transposed(module) else weight, bias, how)
         parent, _, name = path.rpartition(".")
         setattr(trunk.get_submodule(parent), name, packed.train(module.training))
     plain = {word: replace(one, transposed=False) for word, one in anatomy.projections.items()}
@@ -192,7 +193,7 @@ def why_not_quantized(trunk: nn.Module, anatomy: Anatomy) -> str | None:
     for name, tensor in trunk.named_parameters(remove_duplicate=False):
         names.setdefault(id(tensor), []).append(name)
     for path, module in find_projections(trunk, anatomy):
-        if type(module) is not nn.Linear and not isinstance(module, FourBitLinear) and not _is_transposed(module):
+        if type(module) is not nn.Linear and not isinstance(module, FourBitLinear) and not is_transposed(module):
             return f"{path} is a {type(module).__name__}, which cannot be stored in four bits"
         shared = [name for name in names[id(module.weight)] if name != f"{path}.weight"]
         if shared:
@@ -234,7 +235,3 @@ def find_projections(trunk: nn.Module, anatomy: Anatomy) -> Iterator[tuple[str, 
         for path in paths:
             whole = f"{block}.{path}"
             yield whole, trunk.get_submodule(whole)
-
-
-def _is_transposed(module: nn.Module) -> bool:
-    return type(module).__name__ == "Conv1D"

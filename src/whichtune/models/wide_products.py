@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from whichtune.models.transposed import is_transposed
+
 LEAST_MULTIPLICATIONS = 2**23
 """Of a product: a smaller one is over before a call's own time is made good, and that of preparing for new shapes."""
 TRIED_ROWS, TRIED_WIDTH = 48, 64
@@ -42,11 +44,16 @@ def widen_products(trunk: nn.Module) -> bool:
     """
     if not can_widen():
         return False
+    widen_maps(trunk)
+    return True
+
+
+def widen_maps(trunk: nn.Module) -> None:
+    """Do what `widen_products` does, where it is known that this build of torch can."""
     for module in trunk.modules():
-        turned = type(module).__name__ == "Conv1D"  # GPT-2's, which keeps its weight as [in, out]
+        turned = is_transposed(module)
         if (turned or type(module) is nn.Linear) and "forward" not in vars(module):
             cast(Any, module).forward = partial(_run, module, turned)
-    return True
 
 
 def can_widen() -> bool:
@@ -74,10 +81,10 @@ def _run(module: Any, turned: bool, rows: Tensor) -> Tensor:
 
 
 def _is_meant(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    kinds = {rows.dtype, weight.dtype} if bias is None else {rows.dtype, weight.dtype, bias.dtype}
+    tensors = (rows, weight) if bias is None else (rows, weight, bias)
     return (
         rows.numel() * weight.shape[0] >= LEAST_MULTIPLICATIONS
-        and kinds == {torch.float32}
+        and all(one.dtype == torch.float32 for one in tensors)
         and rows.device.type == weight.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
     )
