@@ -7,6 +7,7 @@ from whichtune.bench.model import Marks
 from whichtune.bench.peer import Done
 from whichtune.bench.peer_search import find_best, run_peer_search
 from whichtune.bench.studies import LADDER, build_study, lay_reviews
+from whichtune.spec.search import find_space
 
 BEST = 1e-3
 """The learning rate at which the made-up peer learns most."""
@@ -52,9 +53,16 @@ def test_a_whole_search_has_our_budget_and_takes_the_best_rate(peer):
     assert side.seconds == pytest.approx(18.0, abs=0.5)
 
 
+def list_ends(peer):
+    (low, high), *_ = find_space(peer.study.methods["lora"]).ranges.values()
+    return low, high
+
+
 def test_a_share_of_a_search_is_scaled(peer):
     side = run_peer_search(peer, 0.5, lambda _: None)
-    assert (side.run_trials, side.all_trials) == (2 + 2, 9)
+    grid = sorted(job.method.learning_rate for job in peer.run if not job.tests)
+    assert (len(grid), grid[0], grid[-1]) == (4, *list_ends(peer)), "half of seven trials, both ends of the range"
+    assert (side.run_trials, side.all_trials) == (4 + 2, 9)
     assert side.seconds == pytest.approx(18.0, abs=0.5)
 
 

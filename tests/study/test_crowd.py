@@ -1,6 +1,7 @@
 """Workers beside the study: who gets which trial, what a death costs, and that results are those of one process."""
 
 import os
+import random
 import signal
 import threading
 from collections import defaultdict
@@ -88,9 +89,9 @@ def hiring(monkeypatch, tmp_path):
     return make
 
 
-def make_jobs(names, candidates=None):
+def make_jobs(names, candidates=None, role="final"):
     planned = [
-        SimpleNamespace(backbone=None if name == "-" else name, place=place, candidate=candidate)
+        SimpleNamespace(backbone=None if name == "-" else name, place=place, candidate=candidate, role=role)
         for place, (name, candidate) in enumerate(zip(names, candidates or names, strict=True))
     ]
     return [Job(one, {"place": place}, place, len(names)) for place, one in enumerate(planned)]
@@ -149,14 +150,23 @@ def test_what_is_told_of_a_step_names_its_trial_first(hiring):
         assert name != "on_step" or calls[at - 1][0] == "turn_to"
 
 
-def test_trials_that_others_may_end_run_in_this_process(hiring, monkeypatch):
-    hands, staff = hiring(obey)
-    own = MagicMock()
-    own.return_value.run.side_effect = lambda jobs: ((job, "own") for job in jobs)
-    monkeypatch.setattr(crowd, "OwnHands", own)
-    jobs = [Job(one.planned, one.identity, one.place, 2, tuple) for one in make_jobs("XX")]
-    assert [record for _, record in hands.run(jobs)] == ["own", "own"]
-    assert not staff.workers
+def test_what_follows_on_a_trial_runs_beside_the_others(hiring):
+    hands, _ = hiring(obey)
+    first, *later = make_jobs("XXXX")
+    ended = []
+    for job, _ in hands.run([first]):
+        ended.append(job.place)
+        if job is first:
+            hands.add(later)
+    assert sorted(ended) == [0, 1, 2, 3]
+
+
+def test_the_search_that_has_come_least_far_goes_on(hiring):
+    hands, _ = hiring(obey, workers=1)
+    order = [job.planned.candidate for job, _ in hands.run(make_jobs("XXXXXX", "aaaabb", "search"))]
+    assert order == ["a", "b", "a", "b", "a", "a"]
+    finals = [job.planned.candidate for job, _ in hands.run(make_jobs("XXXXXX", "aaaabb"))]
+    assert finals == list("aaaabb")
 
 
 def test_a_worker_that_dies_costs_the_trial_it_was_in(hiring):
@@ -241,40 +251,106 @@ def assert_equal_outcomes(one, other):
                 assert np.array_equal(getattr(table, column), getattr(theirs[split], column)), (left.candidate, column)
 
 
-class Backwards(OwnHands):
-    """Hands whose trials end in the opposite order."""
+class Shuffled(OwnHands):
+    """Hands whose trials end in an order of their own."""
 
     together = 2
+    seed = 0
 
     def begin(self, trainings):
         """Nothing is to be started."""
 
     def run(self, jobs):
-        yield from super().run(jobs[::-1])
+        self.draw, self.queue = random.Random(self.seed), [[job] for job in jobs]
+        while self.queue:
+            yield from self._run_pack(self.queue.pop(self.draw.randrange(len(self.queue))))
+
+    def add(self, jobs):
+        self.queue += [[job] for job in jobs]
 
 
-def test_the_order_in_which_trials_end_decides_nothing(tiny_study, tmp_path, quiet, monkeypatch):
-    monkeypatch.setattr(pace, "count_cores", lambda: 2)
-    monkeypatch.setattr(run, "Crowd", Backwards)
-    changes = {
-        "methods": {
-            "a": {"kind": "lora", "rank": 2},
-            "b": {"kind": "lora", "search": {"learning_rate": [], "rank": [2, 4]}},
-        },
-        "search": {"trials": 2, "best": 1, "repeats": 1, "own": False},
-        "training": {"epochs": 1, "batch_size": 16, "max_length": 40, "max_steps": 2},
-        "seeds": (1, 2),
-    }
-    plain = {"threads": 1, "device": "cpu", "check": False}
-    watcher = quiet()
-    one = run_study(tiny_study(**changes, execution=plain), tmp_path / "one", quiet())
-    two = run_study(tiny_study(**changes, execution=plain | {"workers": 2}), tmp_path / "two", watcher)
-    finals = [(record.candidate, record.seed) for record in two.records]
-    assert [(name, seed) for name, seed, *_ in watcher.ended][-len(finals) :] == finals[::-1]
+HALVED = {
+    "methods": {
+        "lora": {"kind": "lora", "search": {"learning_rate": [1e-4, 1.0]}},
+        "last": {"kind": "last-layers", "search": {"learning_rate": [1e-4, 1.0]}},
+        "held": {"kind": "lora", "rank": 2, "search": {"learning_rate": []}},
+    },
+    "search": {
+        "engine": "optuna",
+        "sampler": "quasi-random",
+        "trials": 6,
+        "best": 1,
+        "repeats": 1,
+        "pruner": {"kind": "successive-halving"},
+    },
+    "training": {"epochs": 4, "batch_size": 16, "max_length": 40, "validate_every": 1},
+    "seeds": (1, 2),
+}
+GRID = {
+    "methods": {
+        "a": {"kind": "lora", "rank": 2},
+        "b": {"kind": "lora", "search": {"learning_rate": [], "rank": [2, 4]}},
+    },
+    "search": {"trials": 2, "best": 1, "repeats": 1, "own": False},
+    "training": {"epochs": 1, "batch_size": 16, "max_length": 40, "max_steps": 2},
+    "seeds": (1, 2),
+}
+
+
+def assert_equal_courses(one, two):
     assert_equal_outcomes(one, two)
     assert [record.id for record in one.searched] == [record.id for record in two.searched]
+    for left, right in zip(one.searched, two.searched, strict=True):
+        assert (left.status, left.steps, left.scores) == (right.status, right.steps, right.scores)
     for path in ("plan", "searches"):
         assert getattr(one.folder, path).read_text() == getattr(two.folder, path).read_text()
+
+
+@pytest.mark.parametrize("changes", [pytest.param(GRID, id="grid"), pytest.param(HALVED, id="halving")])
+def test_the_order_in_which_trials_end_decides_nothing(changes, tiny_study, tmp_path, quiet, monkeypatch):
+    monkeypatch.setattr(pace, "count_cores", lambda: 2)
+    monkeypatch.setattr(run, "Crowd", Shuffled)
+    plain = {"threads": 1, "device": "cpu", "check": False}
+    one = run_study(tiny_study(**changes, execution=plain), tmp_path / "one", quiet())
+    orders = []
+    for seed in (1, 2):
+        monkeypatch.setattr(Shuffled, "seed", seed)
+        watcher = quiet()
+        two = run_study(tiny_study(**changes, execution=plain | {"workers": 2}), tmp_path / f"{seed}", watcher)
+        assert_equal_courses(one, two)
+        orders.append([(name, number) for name, number, *_ in watcher.ended])
+    assert orders[0] != orders[1]
+
+
+def test_halved_searches_side_by_side_are_those_of_one_process(tiny_study, tmp_path, quiet, monkeypatch):
+    monkeypatch.setattr(pace, "count_cores", lambda: 2)
+    plain = {"threads": 1, "device": "cpu", "check": False}
+    one = run_study(tiny_study(**HALVED, execution=plain), tmp_path / "one", quiet())
+    statuses = {record.status for record in one.searched}
+    assert statuses == {"finished", "pruned"}
+    beside = tiny_study(**HALVED, execution=plain | {"workers": 2})
+    with pytest.raises(KeyboardInterrupt):
+        run_study(beside, tmp_path / "two", Interrupted(quiet(), after=5))
+    assert list_workers() == []
+    again = quiet()
+    two = run_study(beside, tmp_path / "two", again)
+    assert sum(found for *_, found in again.ended) >= 5, "what was over is not run again"
+    assert_equal_courses(one, two)
+
+
+class Interrupted:
+    """Stops a study as Ctrl-C does, when so many trials are over."""
+
+    def __init__(self, quiet, after):
+        self.quiet, self.left = quiet, after
+
+    def __getattr__(self, name):
+        return getattr(self.quiet, name)
+
+    def on_trial_end(self, record, *, found):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
 
 
 def test_measured_workers_give_the_outcome_of_one_process(tiny_study, tmp_path, quiet, monkeypatch):

@@ -82,7 +82,13 @@ def test_one_worker_keeps_the_threads_of_the_first_run():
         ({}, {}, 1, "all cores"),
         ({}, {"threads": 2}, 2, "all cores"),
         ({"execution": {"workers": "auto", "threads": 2}}, {}, 3, "all cores"),
-        ({"search": {"seconds": 10}}, {}, 2, "one training after the other"),
+        ({"search": {"seconds": 10}}, {}, 2, "what their seconds allow"),
+        (
+            {"search": {"engine": "optuna"}, "methods": {"lora": {"kind": "lora"}}},
+            {},
+            2,
+            "one training after the other",
+        ),
         ({"device": "cuda"}, {}, 2, "GPU"),
     ],
 )
@@ -100,6 +106,12 @@ def test_all_cores_in_one_process_are_weighed_against_a_share_in_each():
     assert (wide.one.threads, wide.several) == (16, Pace(4, 4))
     bound = settle(make_desk(), {"threads": 1}, 2)
     assert (bound.one, bound.several) == (Pace(1, 1), Pace(2, 1)), "results that are there have that many threads"
+
+
+def test_of_searches_that_learn_from_each_training_as_many_run_at_a_time_as_there_are():
+    asked = settle(make_desk(search={"engine": "optuna"}), {}, 8)
+    assert asked.several == Pace(2, 4), "the last layers' search beside that of LoRA"
+    assert settle(make_desk(search={}), {}, 8).several == Pace(4, 2), "a grid's trials wait for none"
 
 
 def test_several_are_taken_where_they_are_faster_and_a_last_round_counts_whole():

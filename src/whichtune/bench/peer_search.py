@@ -20,7 +20,7 @@ def run_peer_search(peer: Peer, share: float, tell: Callable[[str], None]) -> Si
     """Search each method over its grid and train what was chosen with every seed.
 
     The budget is ours: as many settings, the entry's own among them, and the best ones again with further seeds. A
-    share of a method's search trials may be run, evenly over its grid; its seconds are scaled.
+    share of a method's search trials may be run, evenly over its grid and with both ends; its seconds are scaled.
     """
     study = peer.study
     assert study.search is not None  # noqa: S101 - the row says so
@@ -44,14 +44,17 @@ def run_peer_search(peer: Peer, share: float, tell: Callable[[str], None]) -> Si
 
 def _try_settings(peer: Peer, job: Job, search: SearchSpec, share: float) -> tuple[list[Done], int]:
     """Run trials of a search; return them and how many there are in a whole one."""
-    settings: list[Setting] = [*list_grid(find_space(job.method), search.trials), *([{}] if search.own else [])]
-    count = max(2, round(len(settings) * share))
-    places = np.unique(np.linspace(0, len(settings) - 1, count).round().astype(int))
-    tried = [_try(peer, job, settings[place], search.seed(0)) for place in places]
-    best = sorted(tried, key=lambda one: -one.validated)[: search.best]
-    repeats = search.repeats if len(places) == len(settings) else 0
-    again = [peer.run_trial(replace(one.job, seed=search.seed(1 + step))) for one in best for step in range(repeats)]
-    return [*tried, *again], len(settings) + search.best * search.repeats
+    grid = list_grid(find_space(job.method), search.trials)
+    settings: list[Setting] = [*grid, *([{}] if search.own else [])]
+    whole = len(settings) + search.best * search.repeats
+    if share < 1:
+        count = min(len(grid), max(2, round(whole * share)))
+        settings = [grid[place] for place in np.linspace(0, len(grid) - 1, count).round().astype(int)]
+    tried = [_try(peer, job, setting, search.seed(0)) for setting in settings]
+    best = sorted(tried, key=lambda one: -one.validated)[: search.best] if share == 1 else []
+    seeds = [search.seed(1 + step) for step in range(search.repeats)]
+    again = [peer.run_trial(replace(one.job, seed=seed)) for one in best for seed in seeds]
+    return [*tried, *again], whole
 
 
 def _try(peer: Peer, job: Job, setting: Setting, seed: int) -> Done:

@@ -66,7 +66,7 @@ ROWS: Mapping[str, Row] = {
         ),
         Row(
             "search",
-            "MiniLM, movie reviews: last layer, LoRA, full; search mode (T3) against the whole grid",
+            "MiniLM, movie reviews: 3 seeds x the ladder; search mode (T3) against the whole grid of each method",
             "search",
             {"tuned": 5.0},
             study_search,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -17,14 +17,22 @@ from whichtune.records.trial import TrialRecord
 from whichtune.report.contenders import CHOSEN_ON, find_contenders
 from whichtune.report.quality import list_metrics
 from whichtune.spec.digest import digest
-from whichtune.study.drawing import Halving
 from whichtune.study.execute import Desk
 from whichtune.study.hands import Hands, Job, Starts
-from whichtune.study.plan import Fingerprints, Planned, identity_of, plan_study, require_distinct, trial_id
+from whichtune.study.plan import (
+    Fingerprints,
+    Planned,
+    identity_of,
+    list_candidates,
+    plan_study,
+    require_distinct,
+    trial_id,
+)
 from whichtune.study.searching import Result
 from whichtune.study.stages import (
     count_expected,
     describe_search,
+    find_search,
     further_seeds,
     list_searches,
     list_untuned,
@@ -58,57 +66,110 @@ class Course:
     """Measures the cost alone of what has ended, where the study asks for that."""
     hands: Hands
     ended: list[tuple[Planned, TrialRecord]] = field(default_factory=list)
-    """Every trial that is over, in the order in which it was asked for."""
-    results: list[Result] = field(default_factory=list)
+    """Every trial that is over and was told of, in the order in which it was asked for; candidate by candidate where
+    searches went on at the same time."""
+    asked: set[str] = field(default_factory=set)
+    """Keys of all trials that were asked for."""
+    waiting: list[Job] = field(default_factory=list)
+    """What of the stage was not told of."""
+    done: dict[int, TrialRecord] = field(default_factory=dict)
+    """Place of such a job to its record, where it is over."""
+    found: dict[int, Result] = field(default_factory=dict)
+    """Place to what of a trial that is over decides what is asked next."""
     owners: dict[str, str] = field(default_factory=dict)
     """Trial id to what it was first asked for as."""
     leading: list[str] | None = None
     told: bool = False
     """Whether a trial was run, and what has changed was told."""
 
+    @property
+    def results(self) -> list[Result]:
+        """What decides the next trials, in the order in which they were asked for: not the order in which they end."""
+        return [self.found[place] for place in sorted(self.found)]
+
+    @property
+    def beside(self) -> bool:
+        """Whether trials run at the same time, so that searches had better not wait for each other."""
+        return self.hands.together > 1
+
     def run(self) -> Iterator[TrialRecord]:
         """Yield the record of every trial; the plan of a stage is on disk before its first trial starts."""
         study = self.desk.shared.study
         require_distinct_entries(self.desk, self.known)
         staged = study.search is not None or bool(further_seeds(study)) or bool(study.sizes)
-        while asked := next_trials(study, self.results, self.find_contenders):
-            start = len(self.ended)
-            total = max(count_expected(study), start + len(asked))
-            jobs = [self._make_job(planned, start + place, total) for place, planned in enumerate(asked)]
-            yield from self._run_stage(jobs, staged)
-        self._write_plan(())
+        while asked := next_trials(study, self.results, self.find_contenders, beside=self.beside):
+            yield from self._run_stage(asked, staged)
+        self._write_plan(complete=True)
         if staged or not self.told:
             self._tell_changes()
 
-    def _run_stage(self, jobs: Sequence[Job], staged: bool) -> Iterator[TrialRecord]:
+    def _run_stage(self, asked: Sequence[Planned], staged: bool) -> Iterator[TrialRecord]:
         """Run what of a stage is not finished; yield its records in the order in which they were asked for.
 
-        With workers they are yielded when all are over, so that whoever works on them has the machine alone.
+        With workers each search goes on as soon as it can, and records are yielded when all are over, so that whoever
+        works on them has the machine alone.
         """
-        done = {job.place: record for job in jobs if (record := self._find(job)) is not None}
-        missing = [job for job in jobs if job.place not in done]
+        missing = self._ask_for(asked)
         if missing:
-            self._write_plan(jobs)
             if not staged and not self.told:
                 self._tell_changes()
             self.told = True
-        waiting = list(jobs)
-        yield from self._end(waiting, done)
+        if not self.beside:
+            yield from self._end()
         for job, record in self.hands.run(missing):
             self.teller.on_trial_end(record, found=False)
-            done[job.place] = record
-            if self.hands.together == 1:
-                yield from self._end(waiting, done)
-        yield from self._end(waiting, done)
+            self._take(job, record)
+            if self.beside:
+                self.hands.add(self._ask_for(self._follow(job)))
+            else:
+                yield from self._end()
+        self.waiting.sort(key=self._stand)
+        yield from self._end()
 
-    def _end(self, waiting: list[Job], done: Mapping[int, TrialRecord]) -> Iterator[TrialRecord]:
-        """Take note of the trials that are over, up to the first that is not."""
-        while waiting and waiting[0].place in done:
-            job = waiting.pop(0)
-            record = done[job.place]
+    def _ask_for(self, asked: Sequence[Planned]) -> list[Job]:
+        """Take trials into the stage, with all that follows on those which an earlier run finished; return the rest.
+
+        The plan is on disk then.
+        """
+        missing, left = list[Job](), list(asked)
+        total = max(count_expected(self.desk.shared.study), len(self.asked) + len(left))
+        while left:
+            job = self._make_job(left.pop(0), total)
+            record = self._find(job)
+            if record is None:
+                missing.append(job)
+                continue
+            self._take(job, record)
+            left += [one for one in self._follow(job) if one.key not in {planned.key for planned in left}]
+        if missing:
+            self._write_plan(complete=False)
+        return missing
+
+    def _follow(self, job: Job) -> list[Planned]:
+        """Return what the search of a trial that is over asks for now, where nothing else is waited for."""
+        if not self.beside or job.planned.role != "search":
+            return []
+        search = find_search(self.desk.shared.study, self.results, job.planned.candidate)
+        return [one for one in search.ask() if one.key not in self.asked]
+
+    def _take(self, job: Job, record: TrialRecord) -> None:
+        """Take note of a trial that is over."""
+        self.done[job.place] = record
+        self.found[job.place] = self._result(job.planned, record)
+
+    def _end(self) -> Iterator[TrialRecord]:
+        """Tell of the trials that are over, up to the first that is not."""
+        while self.waiting and self.waiting[0].place in self.done:
+            job = self.waiting.pop(0)
+            record = self.done.pop(job.place)
             self.ended.append((job.planned, record))
-            self.results.append(self._result(job.planned, record))
             yield record
+
+    def _stand(self, job: Job) -> int:
+        """Place search trials by their candidate: which search came to ask first is chance."""
+        if job.planned.role != "search":
+            return 0
+        return [one.candidate for one in list_candidates(self.desk.shared.study)].index(job.planned.candidate)
 
     def _find(self, job: Job) -> TrialRecord | None:
         """Return the record of a trial that an earlier run finished, and tell of it."""
@@ -118,11 +179,15 @@ class Course:
             self.teller.on_trial_end(record, found=True)
         return record
 
-    def _make_job(self, planned: Planned, place: int, total: int) -> Job:
+    def _make_job(self, planned: Planned, total: int) -> Job:
+        place, halts = len(self.asked), None
+        self.asked.add(planned.key)
         search = self.desk.shared.study.search
-        pruned = search is not None and search.pruner is not None and planned.role == "search"
-        halts = partial(self._halting, planned) if pruned else None
-        return Job(planned, self._identify(planned), place, total, halts)
+        if search is not None and search.pruner is not None and planned.role == "search":
+            halts = partial(find_search(self.desk.shared.study, self.results, planned.candidate).halt, planned)
+        job = Job(planned, self._identify(planned), place, total, halts)
+        self.waiting.append(job)
+        return job
 
     def find_contenders(self) -> list[str]:
         """Name the candidates that could be the best by the validation rows of the study's own seeds."""
@@ -134,12 +199,6 @@ class Course:
                 self.measure(self.ended)
             self.leading = find_contenders(self.desk.folder, records, limits)
         return self.leading
-
-    def _halting(self, planned: Planned) -> list[Halving]:
-        """Return what may end a search trial early by the results so far."""
-        study = self.desk.shared.study
-        own = next(one for one in list_searches(study, self.results) if one.base.candidate == planned.candidate)
-        return own.halt(planned)
 
     def _identify(self, planned: Planned) -> dict[str, Any]:
         """Return a trial's identity; one that a search made equal to another entry's trial stays one of its own."""
@@ -159,10 +218,10 @@ class Course:
             planned, record.status, score if math.isfinite(score) else None, record.wall_seconds or 0.0, curve
         )
 
-    def _write_plan(self, asked: Sequence[Job]) -> None:
+    def _write_plan(self, *, complete: bool) -> None:
         """Write which trials the study asks for as far as is known, and what its searches chose."""
-        known = [*((planned, record.id) for planned, record in self.ended)]
-        known += [(job.planned, job.id) for job in asked]
+        known = [(planned, record.id) for planned, record in self.ended]
+        known += [(job.planned, job.id) for job in self.waiting]
         listed = [
             {"id": identifier, "candidate": planned.candidate, "seed": planned.seed}
             | ({} if planned.role == "final" else {"role": planned.role})
@@ -170,7 +229,7 @@ class Course:
         ]
         finals = sum(planned.role == "final" for planned, _ in known)
         total = max(finals, len(plan_study(self.desk.shared.study)))
-        plan = {"total": total, "complete": not asked, "trials": listed}
+        plan = {"total": total, "complete": complete, "trials": listed}
         write_text(self.desk.folder.plan, json.dumps(plan, indent=1))
         self._write_searches()
 
@@ -179,7 +238,8 @@ class Course:
         if study.search is None:
             path.unlink(missing_ok=True)
             return
-        tried = [(planned.candidate, record) for planned, record in self.ended if planned.role == "search"]
+        done = [(job.planned, self.done[job.place]) for job in self.waiting if job.place in self.done]
+        tried = [(planned.candidate, record) for planned, record in [*self.ended, *done] if planned.role == "search"]
         metric = next(iter(list_metrics((one for _, one in tried), CHOSEN_ON)), None)
         log = SearchLog(
             settings=study.search.model_dump(mode="json"),

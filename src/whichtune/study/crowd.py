@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from multiprocessing.connection import wait
 from whichtune.errors import WorkerError
 from whichtune.records.trial import Failure, TrialRecord
 from whichtune.study.execute import Desk, open_record
-from whichtune.study.hands import Job, OwnHands
+from whichtune.study.hands import Job
 from whichtune.study.messages import Done, Fault, Go, Laid, Lay, Note, Ready, Report, Setup, Stepped, Timed, Validated
 from whichtune.study.plan import Planned
 from whichtune.study.watching import Turning, Watcher
@@ -26,10 +27,7 @@ START_SECONDS = 120.0
 
 @dataclass
 class Crowd:
-    """Hands that are processes, each with one backbone loaded; started when there is work, held between stages.
-
-    What a trial's own end may hang on (a pruner) runs in this process, in order, while the workers rest.
-    """
+    """Hands that are processes, each with one backbone loaded; started when there is work, held between stages."""
 
     desk: Desk
     watcher: Watcher
@@ -38,6 +36,8 @@ class Crowd:
     stillborn: int = 0
     """Workers in a row that died before they were ready."""
     queue: list[Job] = field(default_factory=list)
+    begun: Counter[str] = field(default_factory=Counter)
+    """Candidate to how many of its trials were handed out."""
     tried: set[str] = field(default_factory=set)
     """Candidates of which a trial is over: what it keeps for the next ones (features, frozen rows) is there."""
 
@@ -48,12 +48,15 @@ class Crowd:
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, TrialRecord]]:
         """Run every job; those on the backbone that a worker has loaded come to it first."""
-        yield from OwnHands(self.desk, self.watcher).run([job for job in jobs if job.halts is not None])
-        self.queue = [job for job in jobs if job.halts is None]
+        self.queue = list(jobs)
         while self.queue or any(worker.jobs for worker in self.workers):
             self._hand_out()
             for worker, report in self._listen():
                 yield from self._take(worker, report)
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Hand them out with the others."""
+        self.queue += jobs
 
     def begin(self, trainings: int) -> None:
         """Start as many as there is work for, before there is any."""
@@ -100,6 +103,7 @@ class Crowd:
             worker = resting or self._start()
             job = self._choose(worker)
             self.queue.remove(job)
+            self.begun[job.planned.candidate] += 1
             self.watcher.on_trial(job.planned, job.place, job.total)
             worker.give([job], self._load(job.planned))
 
@@ -112,14 +116,20 @@ class Crowd:
     def _choose(self, worker: Worker) -> Job:
         """Choose what needs no other backbone, else what nobody has loaded, else the first.
 
-        Among those a trial comes later whose candidate another worker runs for the first time: it would wait for it.
+        Among those a trial comes later whose candidate another worker runs for the first time: it would wait for it. Of
+        searches the one that has come least far goes on: its trials may have to wait for each other, and would do so
+        alone in the end.
         """
         taken = {one.load for one in self.workers}
         loads = [(job, self._load(job.planned)) for job in self.queue]
         ways = (lambda load: load in (worker.load, None), lambda load: load not in taken, lambda _: True)
         fitting = next(some for fits in ways if (some := [job for job, load in loads if fits(load)]))
         begun = {job.planned.candidate for one in self.workers for job in one.jobs.values()} - self.tried
-        return next((job for job in fitting if job.planned.candidate not in begun), fitting[0])
+        free = [job for job in fitting if job.planned.candidate not in begun] or fitting
+        return min(free, key=self._progress)
+
+    def _progress(self, job: Job) -> int:
+        return self.begun[job.planned.candidate] if job.planned.role == "search" else 0
 
     def _load(self, planned: Planned) -> Load:
         return None if planned.backbone is None else (planned.backbone, self.desk.request(planned))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -27,8 +27,8 @@ class Job:
     """Its place among all trials of the study, from 0."""
     total: int
     halts: Halts | None = None
-    """Returns what may end it early by the results of others, looked at just before it starts; None where nothing may,
-    so that it can run beside others."""
+    """Returns what may end it early by the results of the trials before it; None where nothing may. It can be pickled,
+    and is asked by the process that runs the trial."""
 
     @property
     def id(self) -> str:
@@ -53,7 +53,11 @@ class Hands(Protocol):
         ...
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, TrialRecord]]:
-        """Run every job once; nothing runs any more when this is exhausted."""
+        """Run every job once, and those that are added meanwhile; nothing runs any more when this is exhausted."""
+        ...
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Take on more, while `run` has just told of one that is over."""
         ...
 
     def close(self) -> None:
@@ -67,6 +71,8 @@ class OwnHands:
 
     desk: Desk
     teller: Starts
+    queue: list[list[Job]] = field(default_factory=list)
+    """What is still to be run: lone jobs, and those that train together."""
 
     @property
     def together(self) -> int:
@@ -75,11 +81,19 @@ class OwnHands:
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, TrialRecord]]:
         """Run the jobs in their order; those that train with an earlier one come with it."""
+        self.queue = self._divide(jobs)
+        while self.queue:
+            yield from self._run_pack(self.queue.pop(0))
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Run them behind the others."""
+        self.queue += self._divide(jobs)
+
+    def _divide(self, jobs: Sequence[Job]) -> list[list[Job]]:
         free = [place for place, job in enumerate(jobs) if job.halts is None]
         packs = [[free[one] for one in pack] for pack in divide(self.desk, [jobs[place].planned for place in free])]
         packs += [[place] for place, job in enumerate(jobs) if job.halts is not None]
-        for pack in sorted(packs):
-            yield from self._run_pack([jobs[place] for place in pack])
+        return [[jobs[place] for place in pack] for pack in sorted(packs)]
 
     def _run_pack(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, TrialRecord]]:
         """Run jobs that train together, or a lone one."""

@@ -29,7 +29,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Work:
-    """To a worker: trials to run, without `halts`."""
+    """To a worker: trials to run."""
 
     jobs: tuple[Job, ...]
 

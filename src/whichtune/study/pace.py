@@ -23,7 +23,7 @@ from whichtune.spec.training import ExecutionSpec
 from whichtune.study.execute import Desk
 from whichtune.study.hands import Hands
 from whichtune.study.plan import Planned, family_of, list_candidates, plan_study
-from whichtune.study.stages import count_expected
+from whichtune.study.stages import count_expected, list_searches
 from whichtune.study.timing import Timer
 
 MOST_WORKERS = 4
@@ -117,7 +117,8 @@ def settle(desk: Desk, earlier: Mapping[str, Any], cores: int | None = None) -> 
         return Pace(workers, share_cores(execution, workers, earlier, cores), measured=held)
     trainings = count_trainings(desk)
     bound = "threads" in earlier or execution.threads is not None
-    workers = min(MOST_WORKERS, trainings, cores // one.threads if bound else cores)
+    side_by_side = _count_side_by_side(study, trainings)
+    workers = min(MOST_WORKERS, side_by_side, cores // one.threads if bound else cores)
     why = _stand_alone(desk, trainings, workers)
     if why:
         return replace(one, why=why)
@@ -183,16 +184,25 @@ def weigh(asked: Open, told: Mapping[str, Any], alone: Sequence[float], beside: 
 
 def _stand_alone(desk: Desk, trainings: int, workers: int) -> str:
     """Say why there is nothing to measure; nothing where there is."""
-    search = desk.shared.study.search
+    study = desk.shared.study
     if desk.shared.device.type != "cpu":
         return "it shares one GPU among processes only where it is told to"
     if trainings < LEAST_TRAININGS:
         return f"fewer than {LEAST_TRAININGS} trainings are left"
+    if _count_side_by_side(study, trainings) < 2:
+        return "its search asks for one training after the other"
     if workers < 2:
         return "one process has all cores"
-    if search is not None and (search.engine != "grid" or search.seconds is not None):
-        return "its searches ask for one training after the other"
+    if study.search is not None and study.search.seconds is not None:
+        return "its searches try what their seconds allow, which would be less beside others"
     return ""
+
+
+def _count_side_by_side(study: StudySpec, trainings: int) -> int:
+    """Count the trainings that need not wait for each other: of a search that learns from each, one at a time."""
+    if study.search is None or (study.search.engine == "grid" and study.search.seconds is None):
+        return trainings
+    return len(list_searches(study)) or trainings
 
 
 def _too_little(desk: Desk, asked: Open, whole: float) -> str:

@@ -24,18 +24,22 @@ LEAST_CONTENDERS = 2
 
 
 def next_trials(
-    study: StudySpec, results: Sequence[Result], find_contenders: Callable[[], Collection[str]]
+    study: StudySpec,
+    results: Sequence[Result],
+    find_contenders: Callable[[], Collection[str]],
+    *,
+    beside: bool = False,
 ) -> list[Planned]:
     """Return the trials to run now; none where the study is over.
 
     `find_contenders` names the candidates that could be the best by their validation rows; it is asked once all of
-    `seeds` are in, and must answer by those seeds alone, whatever further ones there are.
+    `seeds` are in, and must answer by those seeds alone, whatever further ones there are. Searches go on one after the
+    other, so that a backbone is loaded once; all at a time with `beside`, for several processes.
     """
     searches = list_searches(study, results)
-    for search in searches:
-        asked = search.ask()
-        if asked:
-            return asked
+    asks = [asked for search in searches if (asked := search.ask())]
+    if asks:
+        return [one for asked in asks for one in asked] if beside else asks[0]
     found = {one.planned.key for one in results}
     final = plan_finals(study, searches)
     for stage in (
@@ -47,6 +51,11 @@ def next_trials(
         if asked:
             return asked
     return []
+
+
+def find_search(study: StudySpec, results: Sequence[Result], candidate: str) -> Search:
+    """Return the search of a candidate that has one, with the results so far."""
+    return next(one for one in list_searches(study, results) if one.base.candidate == candidate)
 
 
 def list_searches(study: StudySpec, results: Sequence[Result] = ()) -> list[Search]:
