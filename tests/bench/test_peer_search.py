@@ -3,9 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from whichtune.bench.model import Marks
 from whichtune.bench.peer import Done
-from whichtune.bench.peer_search import find_best, run_peer_search
+from whichtune.bench.peer_search import run_peer_search
 from whichtune.bench.studies import LADDER, build_study, lay_reviews
 from whichtune.spec.search import find_space
 
@@ -64,9 +63,3 @@ def test_a_share_of_a_search_is_scaled(peer):
     assert (len(grid), grid[0], grid[-1]) == (4, *list_ends(peer)), "half of seven trials, both ends of the range"
     assert (side.run_trials, side.all_trials) == (4 + 2, 9)
     assert side.seconds == pytest.approx(18.0, abs=0.5)
-
-
-def test_the_best_are_those_within_the_margin():
-    means = {"a": 0.80, "b": 0.79, "c": 0.70}
-    marks = {name: Marks(("x",), np.array([[mean]]), True) for name, mean in means.items()}
-    assert find_best(marks, 0.02) == {"a", "b"}

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections import defaultdict
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from multiprocessing import Pipe
 from types import SimpleNamespace
@@ -91,7 +92,7 @@ def hiring(monkeypatch, tmp_path):
 
 def make_jobs(names, candidates=None, role="final"):
     planned = [
-        SimpleNamespace(backbone=None if name == "-" else name, place=place, candidate=candidate, role=role)
+        SimpleNamespace(backbone=None if name == "-" else name, place=place, candidate=candidate, role=role, label=str)
         for place, (name, candidate) in enumerate(zip(names, candidates or names, strict=True))
     ]
     return [Job(one, {"place": place}, place, len(names)) for place, one in enumerate(planned)]
@@ -151,22 +152,58 @@ def test_what_is_told_of_a_step_names_its_trial_first(hiring):
 
 
 def test_what_follows_on_a_trial_runs_beside_the_others(hiring):
-    hands, _ = hiring(obey)
-    first, *later = make_jobs("XXXX")
+    follows = threading.Event()
+
+    def act(staff, setup, pipe):
+        pipe.send(Ready())
+        with suppress(EOFError):
+            while not isinstance(order := pipe.recv(), End):
+                for job in order.jobs:
+                    if job.place == 1:
+                        assert follows.wait(10), "it ends after what follows on the other"
+                    if job.place == 2:
+                        follows.set()
+                    pipe.send(Done(job.place, "record"))
+
+    hands, _ = hiring(act)
+    *first, last = make_jobs("XXX")
     ended = []
-    for job, _ in hands.run([first]):
+    for job, _ in hands.run(first):
         ended.append(job.place)
-        if job is first:
-            hands.add(later)
-    assert sorted(ended) == [0, 1, 2, 3]
+        if job.place == 0:
+            hands.add([last])
+    assert sorted(ended) == [0, 1, 2]
+    assert ended[0] == 0
 
 
-def test_the_search_that_has_come_least_far_goes_on(hiring):
+def test_a_search_trial_whose_worker_died_is_run_once_more(hiring):
+    deaths = []
+
+    def act(staff, setup, pipe):
+        pipe.send(Ready())
+        with suppress(EOFError):
+            while not isinstance(order := pipe.recv(), End):
+                (job,) = order.jobs
+                if (job.place == 0 and len(deaths) < 1) or job.place == 2:
+                    deaths.append(job.place)
+                    staff.workers[int(setup.name[-1]) - 1].process.returncode = -9
+                    pipe.close()
+                    return
+                pipe.send(Done(job.place, "record"))
+
+    hands, _ = hiring(act)
+    told = {job.place: record for job, record in hands.run(make_jobs("XXX", role="search"))}
+    assert sorted(deaths) == [0, 2, 2]
+    assert (told[0], told[1]) == ("record", "record")
+    assert told[2].startswith("failed 2"), "a second death is the trial's own"
+
+
+def test_the_search_that_has_come_least_far_is_served(hiring):
     hands, _ = hiring(obey, workers=1)
-    order = [job.planned.candidate for job, _ in hands.run(make_jobs("XXXXXX", "aaaabb", "search"))]
-    assert order == ["a", "b", "a", "b", "a", "a"]
-    finals = [job.planned.candidate for job, _ in hands.run(make_jobs("XXXXXX", "aaaabb"))]
-    assert finals == list("aaaabb")
+    jobs = [
+        replace(job, turn=turn) for job, turn in zip(make_jobs("XXXX", "aabb", "search"), (5, 5, 2, 3), strict=True)
+    ]
+    assert [job.turn for job, _ in hands.run(jobs)] == [2, 3, 5, 5]
 
 
 def test_a_worker_that_dies_costs_the_trial_it_was_in(hiring):
@@ -256,11 +293,13 @@ class Shuffled(OwnHands):
 
     together = 2
     seed = 0
+    stages = 0
 
     def begin(self, trainings):
         """Nothing is to be started."""
 
     def run(self, jobs):
+        Shuffled.stages += 1
         self.draw, self.queue = random.Random(self.seed), [[job] for job in jobs]
         while self.queue:
             yield from self._run_pack(self.queue.pop(self.draw.randrange(len(self.queue))))
@@ -288,12 +327,17 @@ HALVED = {
 }
 GRID = {
     "methods": {
-        "a": {"kind": "lora", "rank": 2},
+        "a": {"kind": "lora", "rank": 2, "search": {"learning_rate": [1e-3, 1e-2]}},
         "b": {"kind": "lora", "search": {"learning_rate": [], "rank": [2, 4]}},
+        "last": {"kind": "last-layers"},
     },
     "search": {"trials": 2, "best": 1, "repeats": 1, "own": False},
     "training": {"epochs": 1, "batch_size": 16, "max_length": 40, "max_steps": 2},
     "seeds": (1, 2),
+}
+LEARNING = HALVED | {
+    "search": {"engine": "optuna", "trials": 5, "best": 1, "repeats": 1},
+    "training": {"epochs": 1, "batch_size": 16, "max_length": 40, "max_steps": 3},
 }
 
 
@@ -306,7 +350,10 @@ def assert_equal_courses(one, two):
         assert getattr(one.folder, path).read_text() == getattr(two.folder, path).read_text()
 
 
-@pytest.mark.parametrize("changes", [pytest.param(GRID, id="grid"), pytest.param(HALVED, id="halving")])
+@pytest.mark.parametrize(
+    "changes",
+    [pytest.param(GRID, id="grid"), pytest.param(HALVED, id="halving"), pytest.param(LEARNING, id="learning")],
+)
 def test_the_order_in_which_trials_end_decides_nothing(changes, tiny_study, tmp_path, quiet, monkeypatch):
     monkeypatch.setattr(pace, "count_cores", lambda: 2)
     monkeypatch.setattr(run, "Crowd", Shuffled)
@@ -315,11 +362,25 @@ def test_the_order_in_which_trials_end_decides_nothing(changes, tiny_study, tmp_
     orders = []
     for seed in (1, 2):
         monkeypatch.setattr(Shuffled, "seed", seed)
+        monkeypatch.setattr(Shuffled, "stages", 0)
         watcher = quiet()
         two = run_study(tiny_study(**changes, execution=plain | {"workers": 2}), tmp_path / f"{seed}", watcher)
         assert_equal_courses(one, two)
-        orders.append([(name, number) for name, number, *_ in watcher.ended])
+        assert Shuffled.stages == 2, "no search waits for a trial of another; final trials do"
+        orders.append([(name, number) for name, number, *_ in watcher.ended][: len(two.searched)])
     assert orders[0] != orders[1]
+    names = [name for name, _ in orders[0]]
+    assert sum(one != other for one, other in pairwise(names)) >= len(set(names)), "searches go on side by side"
+
+
+def test_a_trial_of_two_searches_belongs_to_the_first_in_the_plan(tiny_study, tmp_path, quiet, monkeypatch):
+    monkeypatch.setattr(pace, "count_cores", lambda: 2)
+    monkeypatch.setattr(run, "Crowd", Shuffled)
+    execution = {"threads": 1, "device": "cpu", "check": False, "workers": 2}
+    outcome = run_study(tiny_study(**GRID, execution=execution), tmp_path, quiet())
+    again = [one for one in outcome.searched if "entry" in one.identity]
+    assert {one.candidate for one in again} == {"b@bert"}
+    assert {one.settings["rank"] for one in again} == {2}
 
 
 def test_halved_searches_side_by_side_are_those_of_one_process(tiny_study, tmp_path, quiet, monkeypatch):
@@ -332,9 +393,11 @@ def test_halved_searches_side_by_side_are_those_of_one_process(tiny_study, tmp_p
     with pytest.raises(KeyboardInterrupt):
         run_study(beside, tmp_path / "two", Interrupted(quiet(), after=5))
     assert list_workers() == []
+    with pytest.raises(KeyboardInterrupt):
+        run_study(tiny_study(**HALVED, execution=plain), tmp_path / "two", Interrupted(quiet(), after=8))
     again = quiet()
     two = run_study(beside, tmp_path / "two", again)
-    assert sum(found for *_, found in again.ended) >= 5, "what was over is not run again"
+    assert sum(found for *_, found in again.ended) >= 7, "what was over is not run again"
     assert_equal_courses(one, two)
 
 

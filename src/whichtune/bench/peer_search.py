@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from whichtune.bench.model import Marks, SideRun
+from whichtune.bench.model import SideRun
 from whichtune.bench.peer import Done, Job, Peer, gather, list_jobs
 from whichtune.measure.device import set_threads
 from whichtune.spec.search import SearchSpec, Setting, find_space, list_grid
@@ -71,9 +71,3 @@ def _choose(tried: Sequence[Done]) -> Any:
     kept = [own for own in groups.values() if len(own) == most]
     best = max(kept, key=lambda own: float(np.mean([one.validated for one in own])))
     return best[0].job.method
-
-
-def find_best(marks: dict[str, Marks], margin: float) -> set[str]:
-    """Name the candidates whose mean score is within the margin of the best."""
-    means = {name: float(own.values.mean()) for name, own in marks.items()}
-    return {name for name, mean in means.items() if mean >= max(means.values()) - margin}

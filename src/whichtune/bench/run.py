@@ -22,10 +22,11 @@ from whichtune.bench.model import Asked, Report, RowResult, SideRun
 from whichtune.bench.ours import run_ours
 from whichtune.bench.parity import POINTS, compare_sides
 from whichtune.bench.peer import Peer, list_jobs, run_peer
-from whichtune.bench.peer_search import find_best, run_peer_search
+from whichtune.bench.peer_search import run_peer_search
 from whichtune.bench.peer_words import WritingPeer
 from whichtune.bench.rows import FINE_TUNING, ROWS, Row, count_texts, rounds_of, share_of
 from whichtune.bench.studies import MADE, build_study, write_made_texts
+from whichtune.bench.verdicts import compare_verdicts
 from whichtune.data.examples import DataSet
 from whichtune.data.load import load_data
 from whichtune.errors import InputError
@@ -200,13 +201,10 @@ def run_other(row: Row, stage: Stage, asked: Asked, how: tuple[float, Tell]) -> 
 def _judge(row: Row, result: RowResult, own: SideRun, peer: SideRun) -> None:
     """Say whether the row counts and whether its target is met."""
     if row.kind == "search":
-        best, others = find_best(dict(own.marks), POINTS), find_best(dict(peer.marks), POINTS)
+        same, told = compare_verdicts(own.marks, peer.marks, POINTS)
         result.agreements = [replace(one, fault="" if "apart" in one.fault else one.fault) for one in result.agreements]
-        told = (
-            f"best within {100 * POINTS:g} points: {', '.join(sorted(best))}; of the peer {', '.join(sorted(others))}"
-        )
-        result.notes.append(told)
-        if not best & others:
+        result.notes += told
+        if not same:
             result.state = "results differ"
     if any(one.fault for one in result.agreements):
         result.state = "results differ"

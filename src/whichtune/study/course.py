@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from whichtune.records.trial import TrialRecord
 from whichtune.report.contenders import CHOSEN_ON, find_contenders
 from whichtune.report.quality import list_metrics
 from whichtune.spec.digest import digest
+from whichtune.study.chains import chain_searches
 from whichtune.study.execute import Desk
 from whichtune.study.hands import Hands, Job, Starts
 from whichtune.study.plan import (
@@ -30,6 +31,7 @@ from whichtune.study.plan import (
 )
 from whichtune.study.searching import Result
 from whichtune.study.stages import (
+    ask_searches,
     count_expected,
     describe_search,
     find_search,
@@ -74,8 +76,10 @@ class Course:
     """What of the stage was not told of."""
     done: dict[int, TrialRecord] = field(default_factory=dict)
     """Place of such a job to its record, where it is over."""
-    found: dict[int, Result] = field(default_factory=dict)
+    answers: dict[int, Result] = field(default_factory=dict)
     """Place to what of a trial that is over decides what is asked next."""
+    chains: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Candidate to the chain of its search: chains go on at the same time."""
     owners: dict[str, str] = field(default_factory=dict)
     """Trial id to what it was first asked for as."""
     leading: list[str] | None = None
@@ -85,45 +89,42 @@ class Course:
     @property
     def results(self) -> list[Result]:
         """What decides the next trials, in the order in which they were asked for: not the order in which they end."""
-        return [self.found[place] for place in sorted(self.found)]
-
-    @property
-    def beside(self) -> bool:
-        """Whether trials run at the same time, so that searches had better not wait for each other."""
-        return self.hands.together > 1
+        return [self.answers[place] for place in sorted(self.answers)]
 
     def run(self) -> Iterator[TrialRecord]:
         """Yield the record of every trial; the plan of a stage is on disk before its first trial starts."""
         study = self.desk.shared.study
         require_distinct_entries(self.desk, self.known)
         staged = study.search is not None or bool(further_seeds(study)) or bool(study.sizes)
-        while asked := next_trials(study, self.results, self.find_contenders, beside=self.beside):
+        self.chains = chain_searches(study, self.known, list_searches(study), beside=self.hands.together > 1)
+        while asked := next_trials(study, self.results, self.find_contenders, self.chains):
             yield from self._run_stage(asked, staged)
         self._write_plan(complete=True)
         if staged or not self.told:
             self._tell_changes()
 
     def _run_stage(self, asked: Sequence[Planned], staged: bool) -> Iterator[TrialRecord]:
-        """Run what of a stage is not finished; yield its records in the order in which they were asked for.
+        """Run what of a stage is not finished, and what follows on it; yield its records in the order of `ended`.
 
-        With workers each search goes on as soon as it can, and records are yielded when all are over, so that whoever
-        works on them has the machine alone.
+        Where several trials run at a time, records are yielded when all are over, so that whoever works on them has the
+        machine alone.
         """
         missing = self._ask_for(asked)
         if missing:
             if not staged and not self.told:
                 self._tell_changes()
             self.told = True
-        if not self.beside:
+        alone = self.hands.together == 1
+        if alone:
             yield from self._end()
         for job, record in self.hands.run(missing):
             self.teller.on_trial_end(record, found=False)
             self._take(job, record)
-            if self.beside:
-                self.hands.add(self._ask_for(self._follow(job)))
-            else:
+            self.hands.add(self._ask_for(self._follow(job)))
+            if alone:
                 yield from self._end()
-        self.waiting.sort(key=self._stand)
+        places = {one.candidate: place for place, one in enumerate(list_candidates(self.desk.shared.study))}
+        self.waiting.sort(key=lambda job: places[job.planned.candidate] if job.planned.role == "search" else 0)
         yield from self._end()
 
     def _ask_for(self, asked: Sequence[Planned]) -> list[Job]:
@@ -132,30 +133,33 @@ class Course:
         The plan is on disk then.
         """
         missing, left = list[Job](), list(asked)
-        total = max(count_expected(self.desk.shared.study), len(self.asked) + len(left))
+        expected = count_expected(self.desk.shared.study)
         while left:
-            job = self._make_job(left.pop(0), total)
+            job = self._make_job(left.pop(0), max(expected, len(self.asked) + len(left)))
             record = self._find(job)
             if record is None:
                 missing.append(job)
                 continue
             self._take(job, record)
-            left += [one for one in self._follow(job) if one.key not in {planned.key for planned in left}]
+            known = {planned.key for planned in left}
+            left += [one for one in self._follow(job) if one.key not in known]
         if missing:
             self._write_plan(complete=False)
         return missing
 
     def _follow(self, job: Job) -> list[Planned]:
-        """Return what the search of a trial that is over asks for now, where nothing else is waited for."""
-        if not self.beside or job.planned.role != "search":
+        """Return what the chain of searches that asked for a trial asks for now."""
+        if job.planned.role != "search":
             return []
-        search = find_search(self.desk.shared.study, self.results, job.planned.candidate)
-        return [one for one in search.ask() if one.key not in self.asked]
+        chain = self.chains[job.planned.candidate]
+        searches = list_searches(self.desk.shared.study, self.results)
+        asked = ask_searches([one for one in searches if self.chains[one.base.candidate] == chain])
+        return [one for one in asked if one.key not in self.asked]
 
     def _take(self, job: Job, record: TrialRecord) -> None:
         """Take note of a trial that is over."""
         self.done[job.place] = record
-        self.found[job.place] = self._result(job.planned, record)
+        self.answers[job.place] = self._result(job.planned, record)
 
     def _end(self) -> Iterator[TrialRecord]:
         """Tell of the trials that are over, up to the first that is not."""
@@ -164,12 +168,6 @@ class Course:
             record = self.done.pop(job.place)
             self.ended.append((job.planned, record))
             yield record
-
-    def _stand(self, job: Job) -> int:
-        """Place search trials by their candidate: which search came to ask first is chance."""
-        if job.planned.role != "search":
-            return 0
-        return [one.candidate for one in list_candidates(self.desk.shared.study)].index(job.planned.candidate)
 
     def _find(self, job: Job) -> TrialRecord | None:
         """Return the record of a trial that an earlier run finished, and tell of it."""
@@ -180,12 +178,12 @@ class Course:
         return record
 
     def _make_job(self, planned: Planned, total: int) -> Job:
-        place, halts = len(self.asked), None
+        place, turn, halts = len(self.asked), 0, None
         self.asked.add(planned.key)
-        search = self.desk.shared.study.search
-        if search is not None and search.pruner is not None and planned.role == "search":
-            halts = partial(find_search(self.desk.shared.study, self.results, planned.candidate).halt, planned)
-        job = Job(planned, self._identify(planned), place, total, halts)
+        if planned.role == "search":
+            search = find_search(self.desk.shared.study, self.results, planned.candidate)
+            turn, halts = len(search.results), None if search.spec.pruner is None else partial(search.halt, planned)
+        job = Job(planned, self._identify(planned), place, total, halts, turn)
         self.waiting.append(job)
         return job
 

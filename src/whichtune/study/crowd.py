@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,8 +35,8 @@ class Crowd:
     stillborn: int = 0
     """Workers in a row that died before they were ready."""
     queue: list[Job] = field(default_factory=list)
-    begun: Counter[str] = field(default_factory=Counter)
-    """Candidate to how many of its trials were handed out."""
+    retried: set[int] = field(default_factory=set)
+    """Places of search trials that were run again, since their worker died."""
     tried: set[str] = field(default_factory=set)
     """Candidates of which a trial is over: what it keeps for the next ones (features, frozen rows) is there."""
 
@@ -103,7 +102,6 @@ class Crowd:
             worker = resting or self._start()
             job = self._choose(worker)
             self.queue.remove(job)
-            self.begun[job.planned.candidate] += 1
             self.watcher.on_trial(job.planned, job.place, job.total)
             worker.give([job], self._load(job.planned))
 
@@ -117,8 +115,8 @@ class Crowd:
         """Choose what needs no other backbone, else what nobody has loaded, else the first.
 
         Among those a trial comes later whose candidate another worker runs for the first time: it would wait for it. Of
-        searches the one that has come least far goes on: its trials may have to wait for each other, and would do so
-        alone in the end.
+        searches the one that had come least far is served: what follows may have to wait for it, and would be left to
+        run alone in the end.
         """
         taken = {one.load for one in self.workers}
         loads = [(job, self._load(job.planned)) for job in self.queue]
@@ -126,10 +124,7 @@ class Crowd:
         fitting = next(some for fits in ways if (some := [job for job, load in loads if fits(load)]))
         begun = {job.planned.candidate for one in self.workers for job in one.jobs.values()} - self.tried
         free = [job for job in fitting if job.planned.candidate not in begun] or fitting
-        return min(free, key=self._progress)
-
-    def _progress(self, job: Job) -> int:
-        return self.begun[job.planned.candidate] if job.planned.role == "search" else 0
+        return min(free, key=lambda job: job.turn)
 
     def _load(self, planned: Planned) -> Load:
         return None if planned.backbone is None else (planned.backbone, self.desk.request(planned))
@@ -171,7 +166,10 @@ class Crowd:
             self.watcher.turn_to(job.planned, job.place, job.total)
 
     def _lose(self, worker: Worker) -> Iterator[tuple[Job, TrialRecord]]:
-        """Leave a failed record for each trial that a dead worker was in; one that never started costs none."""
+        """Leave a failed record for each trial that a dead worker was in; one that never started costs none.
+
+        A search trial is run once more: what its search asks for next, and whom it halts, hangs on it.
+        """
         how = worker.bury()
         self.workers.remove(worker)
         if not worker.ready:
@@ -181,6 +179,11 @@ class Crowd:
             self.queue = [*worker.jobs.values(), *self.queue]
             return
         for job in worker.jobs.values():
+            if job.planned.role == "search" and job.place not in self.retried:
+                self.retried.add(job.place)
+                self.queue.insert(0, job)
+                self.watcher.on_note(f"{job.planned.label()}: its worker process ended with {how}; it runs once more")
+                continue
             self._turn(job)
             yield job, self._fail(job, worker.since, f"its worker process ended with {how}")
 

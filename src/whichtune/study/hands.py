@@ -29,6 +29,8 @@ class Job:
     halts: Halts | None = None
     """Returns what may end it early by the results of the trials before it; None where nothing may. It can be pickled,
     and is asked by the process that runs the trial."""
+    turn: int = 0
+    """Trials of its search that were over when it was asked for."""
 
     @property
     def id(self) -> str:

@@ -119,7 +119,7 @@ def settle(desk: Desk, earlier: Mapping[str, Any], cores: int | None = None) -> 
     bound = "threads" in earlier or execution.threads is not None
     side_by_side = _count_side_by_side(study, trainings)
     workers = min(MOST_WORKERS, side_by_side, cores // one.threads if bound else cores)
-    why = _stand_alone(desk, trainings, workers)
+    why = _stand_alone(desk, trainings, side_by_side, workers)
     if why:
         return replace(one, why=why)
     several = Pace(workers, one.threads if bound else cores // workers)
@@ -182,14 +182,14 @@ def weigh(asked: Open, told: Mapping[str, Any], alone: Sequence[float], beside: 
     return replace(chosen, why=why, measured={**told, "together": together, "times_as_fast": round(gain, 3)})
 
 
-def _stand_alone(desk: Desk, trainings: int, workers: int) -> str:
+def _stand_alone(desk: Desk, trainings: int, side_by_side: int, workers: int) -> str:
     """Say why there is nothing to measure; nothing where there is."""
     study = desk.shared.study
     if desk.shared.device.type != "cpu":
         return "it shares one GPU among processes only where it is told to"
     if trainings < LEAST_TRAININGS:
         return f"fewer than {LEAST_TRAININGS} trainings are left"
-    if _count_side_by_side(study, trainings) < 2:
+    if side_by_side < 2:
         return "its search asks for one training after the other"
     if workers < 2:
         return "one process has all cores"

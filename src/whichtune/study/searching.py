@@ -120,13 +120,18 @@ class Search:
         if self.spec.seconds is not None:
             return list(self._within(self.spec.seconds, own))
         if self.spec.engine == "optuna":
-            return _once([*own, *(self.plan(one.setting, "grid") for one in self._draw())])
+            drawn = [self.plan(one.setting, "grid") for one in self._draw()]
+            if any(one.key not in self._found for one in own):
+                drawn = drawn[:1]  # whichever of the first two ends first
+            return _once([*own, *drawn])
         return _once([*(self.plan(one, "grid") for one in list_grid(self.space, self.spec.trials)), *own])
 
     def halt(self, planned: Planned) -> list[Halving]:
         """Return what ends a drawn trial early; entries' own settings and repeats run to their end."""
-        drawn = [one for one in self._draw() if one.setting == planned.tuned] if planned.purpose == "grid" else []
-        return [Halving(drawn[-1].trial)] if drawn else []
+        if planned.purpose != "grid":
+            return []
+        drawn = [one for one in self._draw() if one.setting == planned.tuned]
+        return [Halving(drawn[-1].trial)]
 
     def _draw(self) -> list[Draw]:
         return list(draw_settings(self.spec, self.space, self.base.method.stream, self._answer))

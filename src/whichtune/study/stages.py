@@ -27,19 +27,18 @@ def next_trials(
     study: StudySpec,
     results: Sequence[Result],
     find_contenders: Callable[[], Collection[str]],
-    *,
-    beside: bool = False,
+    chains: Mapping[str, str] | None = None,
 ) -> list[Planned]:
     """Return the trials to run now; none where the study is over.
 
     `find_contenders` names the candidates that could be the best by their validation rows; it is asked once all of
-    `seeds` are in, and must answer by those seeds alone, whatever further ones there are. Searches go on one after the
-    other, so that a backbone is loaded once; all at a time with `beside`, for several processes.
+    `seeds` are in, and must answer by those seeds alone, whatever further ones there are. Searches of one of `chains`
+    (candidate to chain) go on one after the other, chains at the same time; without any all are one.
     """
     searches = list_searches(study, results)
-    asks = [asked for search in searches if (asked := search.ask())]
-    if asks:
-        return [one for asked in asks for one in asked] if beside else asks[0]
+    asked = ask_searches(searches, chains)
+    if asked:
+        return asked
     found = {one.planned.key for one in results}
     final = plan_finals(study, searches)
     for stage in (
@@ -51,6 +50,16 @@ def next_trials(
         if asked:
             return asked
     return []
+
+
+def ask_searches(searches: Sequence[Search], chains: Mapping[str, str] | None = None) -> list[Planned]:
+    """Return what the first search of each chain that is not over asks for, be it asked for already or not."""
+    found: dict[str, list[Planned]] = {}
+    for search in searches:
+        chain = "" if chains is None else chains[search.base.candidate]
+        if not found.get(chain):
+            found[chain] = search.ask()
+    return [one for asked in found.values() for one in asked]
 
 
 def find_search(study: StudySpec, results: Sequence[Result], candidate: str) -> Search:

@@ -78,6 +78,9 @@ def _listen(pipe: Connection, orders: SimpleQueue[Order]) -> None:
             orders.put(pipe.recv())
         except (EOFError, OSError):
             os._exit(1)  # nobody is left who wants the rest
+        except Exception as error:
+            pipe.send(Fault(f"an order cannot be read: {type(error).__name__}: {error}"))
+            os._exit(1)
 
 
 class Worker:
