@@ -30,7 +30,7 @@ MOST_WORKERS = 4
 """Processes that `auto` tries: each holds the backbone once more, and its checking process again."""
 LEAST_TRAININGS = 4
 """With fewer left nothing is measured, and one process runs them."""
-WORTH_SECONDS = 60.0
+WORTH_SECONDS = 45.0
 """What the steps of the trainings that are left must take in one process before others are started to be measured."""
 LEAST_GAIN = 1.0
 """Several processes are taken where they are more than so many times as fast: by then their start is paid."""
