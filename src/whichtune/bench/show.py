@@ -66,8 +66,8 @@ def _setting(candidate: str) -> str:
 def _cells(row: RowResult) -> Iterator[str]:
     yield row.row
     yield format_measured(row)
-    yield _format(row.target, row.unit, ">= " if row.unit == "x" else "<= ")
-    yield _format(row.limit, row.unit)
+    yield format_value(row.target, row.unit, ">= " if row.unit == "x" else "<= ")
+    yield format_value(row.limit, row.unit)
     yield row.state
 
 
@@ -82,11 +82,12 @@ def _spend(row: RowResult) -> Iterator[str]:
 
 def format_measured(row: RowResult) -> str:
     """Write the median, and the least and greatest where there are several rounds."""
-    told = _format(row.measured, row.unit)
+    told = format_value(row.measured, row.unit)
     return told if len(row.ratios) < 2 else f"{told} ({min(row.ratios):.2f}..{max(row.ratios):.2f})"
 
 
-def _format(value: float | None, unit: str, sign: str = "") -> str:
+def format_value(value: float | None, unit: str, sign: str = "") -> str:
+    """Write a ratio or a share, with a sign in front; a dash where it is not known."""
     if value is None:
         return DASH
     return sign + (f"{value:.2f}" if unit == "share" else f"{value:.1f}x" if value >= 10 else f"{value:.2f}x")
