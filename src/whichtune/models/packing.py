@@ -18,8 +18,10 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from whichtune.models.layout import Layout
+from whichtune.models.varlen import Texts, attend_as_packed
 
 NAME = "whichtune-packed"
 """What the attention is called where `transformers` looks it up."""
@@ -91,6 +93,7 @@ class Packing:
     groups: tuple[Group, ...]
     order: Tensor | None
     """[T] int64: of each packed row, its place among the real rows of all groups; None where they stand in order."""
+    texts: Texts
 
     def spread(self, rows: Tensor) -> list[Tensor]:
         """Lay packed rows [1, H, T, D] out by groups, each [B, H, W, D]; what stands at padding means nothing."""
@@ -107,7 +110,11 @@ class Packing:
         return packed[None]
 
     def attend(self, asked: Asked) -> Tensor:
-        """Attend within each text."""
+        """Attend within each text: by a kernel that takes packed rows, or laid out by groups."""
+        query, key, value = (one[0].transpose(0, 1) for one in (asked.query, asked.key, asked.value))
+        answered = attend_as_packed((query, key, value), self.texts, asked.causal, asked.how)
+        if answered is not None:
+            return answered[None]
         # Texts stand at the left, so where a row looks at earlier ones alone, none of them is padding.
         laid = zip(self.groups, *(self.spread(one) for one in (asked.query, asked.key, asked.value)), strict=True)
         return self.gather([asked.compute(None if asked.causal else one.real, *rows) for one, *rows in laid])
@@ -156,14 +163,21 @@ def find_packing(layout: Layout) -> Packing:
     On a CPU attention takes texts of like length together, since it computes as many products as there is padding.
     """
     lengths = layout.real.sum(dim=1)
-    starts = lengths.cumsum(0) - lengths
+    ends = lengths.cumsum(0)
+    starts = ends - lengths
     groups = 1 if lengths.is_cuda else max(1, min(GROUPS, len(lengths) // LEAST_GROUP))
     if groups == 1:
-        return Packing((find_group(lengths, starts, torch.arange(len(lengths), device=lengths.device)),), None)
+        group = find_group(lengths, starts, torch.arange(len(lengths), device=lengths.device))
+        return Packing((group,), None, Texts(_find_bounds(ends), group.width))
     texts = [part for part in torch.argsort(lengths, stable=True).chunk(groups) if len(part)]
     found = tuple(find_group(lengths[part], starts[part], part) for part in texts)
     rows = torch.cat([one.inside[one.places] for one in found])
-    return Packing(found, torch.argsort(rows))
+    return Packing(found, torch.argsort(rows), Texts(_find_bounds(ends), max(one.width for one in found)))
+
+
+def _find_bounds(ends: Tensor) -> Tensor:
+    """Return where each text begins, and where the last ends, [B + 1] int32."""
+    return functional.pad(ends, (1, 0)).int()
 
 
 def find_group(lengths: Tensor, starts: Tensor, texts: Tensor) -> Group:
