@@ -23,7 +23,10 @@ from whichtune.report.markdown import render_sections
 from whichtune.report.sections import TableSection
 
 PAGE = "bench.md"
-LEAD = "Printed by python benchmarks/table.py docs/results from the JSON files beside it; nothing here is typed."
+LEAD = (
+    "Printed by python benchmarks/table.py docs/results from the JSON files beside it; nothing here is typed. A star "
+    "marks a commit with changes on top."
+)
 COLUMNS = ("row", "texts", "baseline", "measured", "target", "limit", "state", "peer ran", "day", "commit", "from")
 
 
@@ -49,7 +52,7 @@ class Found:
             row.state,
             row.peer_trials or DASH,
             self.report["date"][:10],
-            DASH if git is None else git["commit"][:7],
+            DASH if git is None else git["commit"][:7] + ("*" if git.get("dirty") else ""),
             self.source,
         )
 
@@ -78,7 +81,8 @@ def list_shares(found: list[Found]) -> Iterator[tuple[str, ...]]:
 
 def list_missing(found: list[Found]) -> Iterator[tuple[str, str]]:
     """Yield the rows that were not run, with the command that would."""
-    ran = {one.row.row for one in found if one.row.state != "not run"} | {"outside"}
+    ran = {one.row.row for one in found if one.row.state not in {"not run", "failed"}}
+    ran |= {"outside"} if any(list_shares(found)) else set()
     for name in ROWS:
         if name not in ran:
             yield name, f"whichtune bench --rows {name}" + (" on a machine with a GPU" if ROWS[name].gpu else "")

@@ -1,5 +1,7 @@
 """Attention of packed rows by a kernel that takes them as they stand; here one that is written out stands for it."""
 
+import functools
+
 import pytest
 import torch
 from tests.models.test_packing import load, make_batch
@@ -36,7 +38,8 @@ class Older:
 
     def __call__(self, *given, is_causal=False, scale=None):
         query, key, value, cu_seq_q, *_ = given
-        assert query.shape[1] == key.shape[1]
+        if query.shape[1] != key.shape[1]:
+            raise ValueError("as many heads, please")
         self.calls.append(len(query))
         return attend(query, key, value, cu_seq_q, is_causal, scale)
 
@@ -46,12 +49,13 @@ def attend(query, key, value, *manner):
     for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         one = [each[start:end].transpose(0, 1) for each in (query, key, value)]
         one[1:] = [each.repeat_interleave(query.shape[1] // key.shape[1], dim=0) for each in one[1:]]
+        one = [each.float() for each in one]
         scores = one[0] @ one[1].mT * (query.shape[-1] ** -0.5 if scale is None else scale)
         if causal:
             later = torch.ones(end - start, end - start, dtype=torch.bool).triu(1)
             scores = scores.masked_fill(later, -torch.inf)
         rows.append((scores.softmax(dim=-1) @ one[2]).transpose(0, 1))
-    return torch.cat(rows)
+    return torch.cat(rows).to(query.dtype)
 
 
 @pytest.fixture
@@ -129,6 +133,33 @@ def test_a_kernel_that_knows_no_scale_is_left_alone_where_one_is_asked_for(here)
     assert varlen.attend_as_packed(rows, texts, causal=True, how={}) is not None
 
 
+def test_under_autocast_it_is_given_what_plain_attention_would_make_of_the_rows(here, monkeypatch):
+    kernel = here(Kernel())
+    (query, key, value), texts = make_rows()
+    assert varlen.attend_as_packed((query, key, value.bfloat16()), texts, causal=True, how={}) is None
+    monkeypatch.setattr(varlen, "DTYPES", {torch.bfloat16})
+    with torch.autocast("cpu", torch.bfloat16):
+        found = varlen.attend_as_packed((query, key, value.bfloat16()), texts, causal=True, how={})
+    assert found.dtype == torch.bfloat16
+    assert kernel.calls[-1] == sum(LENGTHS)
+
+
+def test_memory_that_is_short_says_nothing_of_a_kernel(here):
+    calls = []
+
+    def fill(*given, scale=None, window_size=(-1, -1), enable_gqa=False):
+        calls.append(len(given[0]))
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("full")
+        return attend(*given[:4], window_size == (-1, 0), scale)
+
+    here(fill)
+    rows, texts = make_rows()
+    with pytest.raises(torch.OutOfMemoryError):
+        varlen.attend_as_packed(rows, texts, causal=True, how={})
+    assert varlen.attend_as_packed(rows, texts, causal=True, how={}) is not None
+
+
 def test_it_is_tried_where_nothing_keeps_gradients_too(here):
     here(Kernel())
     rows, texts = make_rows(width=24)
@@ -140,6 +171,7 @@ def test_it_is_tried_where_nothing_keeps_gradients_too(here):
     ("changes", "how"),
     [
         pytest.param({}, {"dropout": 0.1}, id="dropout"),
+        pytest.param({}, {"softcap": 30.0}, id="what it would not hear of"),
         pytest.param({"width": 12}, {}, id="a width it does not take"),
         pytest.param({"width": 512, "heads": 1}, {}, id="heads too wide"),
     ],
@@ -170,7 +202,32 @@ def test_the_names_are_those_of_the_torch_that_is_here():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here: the kernel itself is on one")
-@pytest.mark.parametrize("causal", [False, True])
-def test_the_kernel_of_a_card_is_right(causal):
-    manner = varlen.Manner(causal, None)
-    assert varlen.is_right(varlen.find_kernel(), "cuda", torch.bfloat16, (8, 2, 64), manner)
+@pytest.mark.parametrize("cast", [False, True])
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "phi"])
+def test_the_kernel_of_a_card_gives_the_rows_of_laid_out_attention(family, cast, monkeypatch):
+    own, calls = varlen.find_kernel(), []
+    if own is None:
+        pytest.skip("this torch has no kernel for texts of any lengths")
+
+    @functools.wraps(own)
+    def count(*given, **named):
+        calls.append(len(given[0]))
+        return own(*given, **named)
+
+    shape = {"hidden_size": 128, "num_attention_heads": 4}
+    config = {"n_embd": 128, "n_head": 4} if family == "gpt2" else shape
+    config |= {"num_key_value_heads": 2} if family == "llama" else {}
+    backbone, found = load(family, **config), []
+    backbone.trunk.to("cuda", torch.float32 if cast else torch.bfloat16).eval()
+    batch = make_batch(backbone, lengths=LENGTHS).to(torch.device("cuda"))
+    weight = next(one for name, one in backbone.trunk.named_parameters() if one.ndim == 2 and "embed" not in name)
+    for kernel in (None, count):
+        monkeypatch.setattr(varlen, "find_kernel", lambda kernel=kernel: kernel)
+        with torch.autocast("cuda", torch.bfloat16, enabled=cast):
+            hidden = backbone.run(backbone.embed(batch), batch.layout, batch.segments, rowwise=True).float()
+        weighed = hidden * torch.linspace(-1, 1, hidden.shape[-1], device="cuda")
+        found.append((hidden, torch.autograd.grad(weighed.square().sum(), weight)[0].float()))
+    assert sum(LENGTHS) in calls
+    (laid, gradient), (packed, other) = found
+    assert torch.allclose(laid, packed, rtol=0, atol=0.1 * float(laid.detach().std()))
+    assert functional.cosine_similarity(gradient.flatten(), other.flatten(), dim=0) >= 0.99

@@ -111,6 +111,9 @@ def test_all_cores_in_one_process_are_weighed_against_a_share_in_each():
 def test_of_searches_that_learn_from_each_training_as_many_run_at_a_time_as_there_are():
     asked = settle(make_desk(search={"engine": "optuna"}), {}, 8)
     assert asked.several == Pace(2, 4), "the last layers' search beside that of LoRA"
+    meeting = {"search": {"learning_rate": [], "rank": [2, 4]}, "kind": "lora"}
+    one = settle(make_desk(search={"engine": "optuna"}, methods={"a": meeting, "b": {"kind": "lora"}}), {}, 8)
+    assert isinstance(one, Pace), "they may come to the same trial, and wait for each other"
     assert settle(make_desk(search={}), {}, 8).several == Pace(4, 2), "a grid's trials wait for none"
 
 

@@ -81,6 +81,8 @@ class LiveBars(PlainLines):
         """Start a trial's bar."""
         super().on_trial(planned, place, total)
         self.progress.update(self.study, total=total, completed=self.over)
+        if self.place in self.trials:  # its worker died, and it runs once more
+            self.progress.remove_task(self.trials[self.place])
         self.trials[self.place] = self.progress.add_task(escape(planned.label()), total=None, visible=False)
 
     def on_step(self, figures: StepFigures, total: int) -> None:

@@ -37,6 +37,18 @@ def chain_searches(
     return chains
 
 
+def count_chains(study: StudySpec, searches: Sequence[Search]) -> int:
+    """Count the chains before any backbone is read: names stand for weights, so two names are two."""
+    names = _Names()
+    known = Fingerprints("", weights=names, tokenizers=names, prompts=names, manners=names)
+    return len(set(chain_searches(study, known, searches, beside=True).values()))
+
+
+class _Names(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return name
+
+
 def _without(identity: Mapping[str, Any], varied: set[str]) -> str:
     method = {name: value for name, value in identity["method"].items() if name not in varied}
     return canonical({**identity, "method": method})

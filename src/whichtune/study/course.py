@@ -135,23 +135,27 @@ class Course:
         missing, left = list[Job](), list(asked)
         expected = count_expected(self.desk.shared.study)
         while left:
-            job = self._make_job(left.pop(0), max(expected, len(self.asked) + len(left)))
+            total = max(expected, len(self.asked) + len(left))
+            job = self._make_job(left.pop(0), total)
             record = self._find(job)
             if record is None:
                 missing.append(job)
                 continue
             self._take(job, record)
-            known = {planned.key for planned in left}
-            left += [one for one in self._follow(job) if one.key not in known]
+            if all(one.candidate != job.planned.candidate for one in left):
+                left += self._follow(job)
         if missing:
             self._write_plan(complete=False)
         return missing
 
     def _follow(self, job: Job) -> list[Planned]:
-        """Return what the chain of searches that asked for a trial asks for now."""
-        if job.planned.role != "search":
+        """Return what the chain of searches that asked for a trial asks for now: nothing while one of them is open."""
+        name = job.planned.candidate
+        if job.planned.role != "search" or any(
+            one.planned.candidate == name and one.place not in self.done for one in self.waiting
+        ):
             return []
-        chain = self.chains[job.planned.candidate]
+        chain = self.chains[name]
         searches = list_searches(self.desk.shared.study, self.results)
         asked = ask_searches([one for one in searches if self.chains[one.base.candidate] == chain])
         return [one for one in asked if one.key not in self.asked]

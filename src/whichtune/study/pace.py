@@ -20,6 +20,7 @@ from whichtune.measure.memory import read_rss
 from whichtune.spec.digest import digest
 from whichtune.spec.study import StudySpec
 from whichtune.spec.training import ExecutionSpec
+from whichtune.study.chains import count_chains
 from whichtune.study.execute import Desk
 from whichtune.study.hands import Hands
 from whichtune.study.plan import Planned, family_of, list_candidates, plan_study
@@ -202,7 +203,7 @@ def _count_side_by_side(study: StudySpec, trainings: int) -> int:
     """Count the trainings that need not wait for each other: of a search that learns from each, one at a time."""
     if study.search is None or (study.search.engine == "grid" and study.search.seconds is None):
         return trainings
-    return len(list_searches(study)) or trainings
+    return count_chains(study, list_searches(study)) or trainings
 
 
 def _too_little(desk: Desk, asked: Open, whole: float) -> str:

@@ -55,15 +55,15 @@ def main(handle: str) -> None:
     """Work until told to end."""
     pipe = Connection(int(handle))
     os.dup2(2, 1)  # whatever a library prints belongs beside the study's own lines, not among its results
-    orders: SimpleQueue[Order] = SimpleQueue()
+    orders: SimpleQueue[Order | Exception] = SimpleQueue()
     Thread(target=_listen, args=(pipe, orders), daemon=True).start()
     try:
         with stopping_on_signals(), ExitStack() as stack:
-            setup = orders.get()
+            setup = _next(orders)
             assert isinstance(setup, Setup)  # noqa: S101 - the first word
             worker = Worker(setup, pipe, stack)
             pipe.send(Ready())
-            while not isinstance(order := orders.get(), End):
+            while not isinstance(order := _next(orders), End):
                 worker.obey(order)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -72,15 +72,23 @@ def main(handle: str) -> None:
         raise
 
 
-def _listen(pipe: Connection, orders: SimpleQueue[Order]) -> None:
+def _next(orders: SimpleQueue[Order | Exception]) -> Order:
+    """Return the next order, or raise what came in the place of one."""
+    order = orders.get()
+    if isinstance(order, Exception):
+        raise order
+    return order
+
+
+def _listen(pipe: Connection, orders: SimpleQueue[Order | Exception]) -> None:
     while True:
         try:
             orders.put(pipe.recv())
         except (EOFError, OSError):
             os._exit(1)  # nobody is left who wants the rest
-        except Exception as error:
-            pipe.send(Fault(f"an order cannot be read: {type(error).__name__}: {error}"))
-            os._exit(1)
+        except Exception as error:  # an order that cannot be read, told by the thread that also tells the rest
+            orders.put(error)
+            return
 
 
 class Worker:
