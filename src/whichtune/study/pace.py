@@ -190,12 +190,12 @@ def _stand_alone(desk: Desk, trainings: int, side_by_side: int, workers: int) ->
         return "it shares one GPU among processes only where it is told to"
     if trainings < LEAST_TRAININGS:
         return f"fewer than {LEAST_TRAININGS} trainings are left"
+    if study.search is not None and study.search.seconds is not None:
+        return "its searches try what their seconds allow, which would be less beside others"
     if side_by_side < 2:
         return "its search asks for one training after the other"
     if workers < 2:
         return "one process has all cores"
-    if study.search is not None and study.search.seconds is not None:
-        return "its searches try what their seconds allow, which would be less beside others"
     return ""
 
 
